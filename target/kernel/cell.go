@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: MIT
+
+package kernel
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+)
+
+// cell is one shared place: what a visible operation operates on. It belongs to an object, and an operation
+// on a cell of a freed object is a use after free.
+type cell struct {
+	o    *Obj
+	name string
+	id   uint64 // the same in every interleaving that made the object by the same operations
+	hw   uint64 // sim: history of the last write
+	hr   uint64 // sim: sum of the histories of the reads since
+}
+
+//go:norace
+func (c *cell) init(o *Obj, name string) {
+	o.cells++
+	*c = cell{o: o, name: name, id: o.id + o.cells*cellStride}
+}
+
+// label is how a trace names the cell: "rq_flags", or "lockd.state" for a task's own.
+//
+//go:norace
+func (c *cell) label() string { return c.name }
+
+// visible is the life of every visible operation: a preemption point, the check that the object still
+// lives, and the note in the trace. It returns the running task (nil only outside any task).
+//
+//go:norace
+func (c *cell) visible(k OpKind, aux uint64) *Task {
+	m := c.o.m
+	t := m.b.point(k, c)
+	if c.o.dead {
+		m.useAfterFree(t, k, c)
+	}
+	m.b.note(t, k, c, aux)
+	return t
+}
+
+// Var is a plain cell: a field that C loads and stores without a lock or an atomic. T is a pointer, an
+// integer or a bool, never an interface. Under the race detector two unordered accesses are a data race.
+type Var[T comparable] struct {
+	c cell
+	v T
+}
+
+// Init binds the cell to its object and names it as C does.
+//
+//go:norace
+func (v *Var[T]) Init(o *Obj, name string) { v.c.init(o, name) }
+
+// Load reads the cell. Any context. C: a plain read.
+//
+//go:norace
+func (v *Var[T]) Load() T {
+	v.c.visible(OpLoad, 0)
+	raceRead(unsafe.Pointer(&v.v))
+	x := v.v
+	if m := v.c.o.m; m.rec != nil {
+		m.rec.text("%s -> %s", v.c.label(), describe(x))
+	}
+	return x
+}
+
+// Store writes the cell. Any context. C: a plain assignment.
+//
+//go:norace
+func (v *Var[T]) Store(x T) {
+	v.c.visible(OpStore, 0)
+	raceWrite(unsafe.Pointer(&v.v))
+	v.v = x
+	if m := v.c.o.m; m.rec != nil {
+		m.rec.text("%s = %s", v.c.label(), describe(x))
+	}
+}
+
+// Preset sets the first value of a cell that nobody else can see yet: no visible operation.
+//
+//go:norace
+func (v *Var[T]) Preset(x T) { v.v = x }
+
+// Peek reads the cell without a visible operation, for oracles and reports.
+//
+//go:norace
+func (v *Var[T]) Peek() T { return v.v }
+
+// describe spells a value for a person.
+//
+//go:norace
+func describe(x any) string {
+	switch x := x.(type) {
+	case *Task:
+		if x == nil {
+			return "NULL"
+		}
+		return x.Name()
+	case interface{ object() *Obj }:
+		if isNil(x) {
+			return "NULL"
+		}
+		return x.object().Name()
+	}
+	if s := fmt.Sprintf("%v", x); s != "<nil>" {
+		return s
+	}
+	return "NULL"
+}
+
+// isNil reports whether the interface x holds a nil pointer.
+//
+//go:norace
+func isNil(x any) bool { return (*[2]uintptr)(unsafe.Pointer(&x))[1] == 0 }
+
+// Atomic is an atomic_t: its read-modify-write operations are ordered against each other.
+type Atomic struct {
+	c cell
+	v int64
+}
+
+// Init binds the counter to its object, with value 0.
+//
+//go:norace
+func (a *Atomic) Init(o *Obj, name string) { a.c.init(o, name); a.v = 0 }
+
+// Read is atomic_read. Any context.
+//
+//go:norace
+func (a *Atomic) Read() int64 {
+	a.c.visible(OpRead, 0)
+	raceAcquireSim(&a.c)
+	v := atomic.LoadInt64(&a.v)
+	if m := a.c.o.m; m.rec != nil {
+		m.rec.text("%s -> %d", a.c.label(), v)
+	}
+	return v
+}
+
+// Set is atomic_set. Any context.
+//
+//go:norace
+func (a *Atomic) Set(n int64) {
+	a.c.visible(OpSet, uint64(n))
+	raceReleaseSim(&a.c)
+	atomic.StoreInt64(&a.v, n)
+	if m := a.c.o.m; m.rec != nil {
+		m.rec.text("%s = %d", a.c.label(), n)
+	}
+}
+
+// AddReturn is atomic_add_return. Any context; a full barrier.
+//
+//go:norace
+func (a *Atomic) AddReturn(n int64) int64 {
+	a.c.visible(OpAdd, uint64(n))
+	raceAcquireSim(&a.c)
+	raceReleaseSim(&a.c)
+	v := atomic.AddInt64(&a.v, n)
+	if m := a.c.o.m; m.rec != nil {
+		m.rec.text("%s %+d -> %d", a.c.label(), n, v)
+	}
+	return v
+}
+
+// Add is atomic_add.
+//
+//go:norace
+func (a *Atomic) Add(n int64) { a.AddReturn(n) }
+
+// Sub is atomic_sub.
+//
+//go:norace
+func (a *Atomic) Sub(n int64) { a.AddReturn(-n) }
+
+// Inc is atomic_inc.
+//
+//go:norace
+func (a *Atomic) Inc() { a.AddReturn(1) }
+
+// Dec is atomic_dec.
+//
+//go:norace
+func (a *Atomic) Dec() { a.AddReturn(-1) }
+
+// DecAndTest is atomic_dec_and_test: true when the counter reached 0.
+//
+//go:norace
+func (a *Atomic) DecAndTest() bool { return a.AddReturn(-1) == 0 }
+
+// Preset sets the first value of a counter that nobody else can see yet: no visible operation.
+//
+//go:norace
+func (a *Atomic) Preset(n int64) { a.v = n }
+
+// Peek reads the counter without a visible operation, for oracles and reports.
+//
+//go:norace
+func (a *Atomic) Peek() int64 { return atomic.LoadInt64(&a.v) }
+
+// Flags is an unsigned long used with the bit operations. As on x86, set and clear publish what came before
+// them, a test observes it, and the read-modify-write forms do both.
+type Flags struct {
+	c    cell
+	v    uint64
+	bits []string
+}
+
+// Init binds the word to its object; bits names the bits for traces, by number.
+//
+//go:norace
+func (f *Flags) Init(o *Obj, name string, bits []string) {
+	f.c.init(o, name)
+	f.v, f.bits = 0, bits
+}
+
+//go:norace
+func (f *Flags) bit(n int) string {
+	if n < len(f.bits) && f.bits[n] != "" {
+		return f.bits[n]
+	}
+	return fmt.Sprintf("%s.%d", f.c.name, n)
+}
+
+//go:norace
+func (f *Flags) say(what string, n int, was bool) {
+	if m := f.c.o.m; m.rec != nil {
+		if what == "set_bit" || what == "clear_bit" {
+			m.rec.text("%s %s", what, f.bit(n))
+		} else {
+			m.rec.text("%s %s -> %t", what, f.bit(n), was)
+		}
+	}
+}
+
+// SetBit is set_bit. Any context.
+//
+//go:norace
+func (f *Flags) SetBit(n int) {
+	f.c.visible(OpBitSet, uint64(n))
+	raceReleaseSim(&f.c)
+	atomic.OrUint64(&f.v, 1<<n)
+	f.say("set_bit", n, false)
+}
+
+// Preset sets a bit of a word that nobody else can see yet: no visible operation. C: __set_bit.
+//
+//go:norace
+func (f *Flags) Preset(n int) { f.v |= 1 << n }
+
+// ClearBit is clear_bit. Any context.
+//
+//go:norace
+func (f *Flags) ClearBit(n int) {
+	f.c.visible(OpBitClear, uint64(n))
+	raceReleaseSim(&f.c)
+	atomic.AndUint64(&f.v, ^(uint64(1) << n))
+	f.say("clear_bit", n, false)
+}
+
+// TestBit is test_bit. Any context.
+//
+//go:norace
+func (f *Flags) TestBit(n int) bool {
+	f.c.visible(OpBitTest, uint64(n))
+	raceAcquireSim(&f.c)
+	was := atomic.LoadUint64(&f.v)>>n&1 != 0
+	f.say("test_bit", n, was)
+	return was
+}
+
+// TestAny reads the word once and reports whether any of the given bits is set. Any context.
+//
+//go:norace
+func (f *Flags) TestAny(bits ...int) bool {
+	f.c.visible(OpRead, 0)
+	raceAcquireSim(&f.c)
+	w, mask := atomic.LoadUint64(&f.v), uint64(0)
+	for _, n := range bits {
+		mask |= 1 << n
+	}
+	if m := f.c.o.m; m.rec != nil {
+		var names []string
+		for _, n := range bits {
+			names = append(names, f.bit(n))
+		}
+		m.rec.text("%s & (%s) -> %t", f.c.label(), strings.Join(names, "|"), w&mask != 0)
+	}
+	return w&mask != 0
+}
+
+// TestAndSetBit is test_and_set_bit: the old value. Any context; a full barrier.
+//
+//go:norace
+func (f *Flags) TestAndSetBit(n int) bool {
+	f.c.visible(OpBitTAS, uint64(n))
+	raceAcquireSim(&f.c)
+	raceReleaseSim(&f.c)
+	was := atomic.OrUint64(&f.v, 1<<n)>>n&1 != 0
+	f.say("test_and_set_bit", n, was)
+	return was
+}
+
+// TestAndClearBit is test_and_clear_bit: the old value. Any context; a full barrier.
+//
+//go:norace
+func (f *Flags) TestAndClearBit(n int) bool {
+	f.c.visible(OpBitTAC, uint64(n))
+	raceAcquireSim(&f.c)
+	raceReleaseSim(&f.c)
+	was := atomic.AndUint64(&f.v, ^(uint64(1)<<n))>>n&1 != 0
+	f.say("test_and_clear_bit", n, was)
+	return was
+}
+
+// Peek reads a bit without a visible operation, for oracles and reports.
+//
+//go:norace
+func (f *Flags) Peek(n int) bool { return atomic.LoadUint64(&f.v)>>n&1 != 0 }
+
+// PeekNames lists the set bits without a visible operation, for reports.
+//
+//go:norace
+func (f *Flags) PeekNames() []string {
+	var names []string
+	for n := range 64 {
+		if f.Peek(n) {
+			names = append(names, f.bit(n))
+		}
+	}
+	return names
+}
+
+// Count is a counter for statistics only: it is not a visible operation and orders nothing. The zero value
+// is ready. C: a plain ++ or a per-CPU counter.
+type Count struct{ v atomic.Int64 }
+
+// Inc adds one. Any context.
+//
+//go:norace
+func (c *Count) Inc() { c.v.Add(1) }
+
+// Add adds n. Any context.
+//
+//go:norace
+func (c *Count) Add(n int64) { c.v.Add(n) }
+
+// Peek is the count.
+//
+//go:norace
+func (c *Count) Peek() int64 { return c.v.Load() }
+
+// Kref is a reference counter that is born at 1. Taking a reference of a counter that is 0 and dropping one
+// too many are findings; the counter saturates instead of wrapping.
+type Kref struct {
+	a Atomic
+}
+
+// krefSaturated is where the counter sticks, as refcount_t does.
+const krefSaturated = 1 << 30
+
+// Init binds the counter to its object, with value 1. C: kref_init.
+//
+//go:norace
+func (k *Kref) Init(o *Obj, name string) {
+	k.a.Init(o, name)
+	k.a.v = 1
+}
+
+// Get takes a reference. The caller holds one. C: kref_get.
+//
+//go:norace
+func (k *Kref) Get() {
+	switch n := k.a.AddReturn(1); {
+	case n <= 1:
+		k.a.c.o.m.Report(&Finding{Oracle: "refcount", Title: k.a.c.name + " taken from zero", Fatal: true})
+	case n >= krefSaturated:
+		atomic.StoreInt64(&k.a.v, krefSaturated)
+		k.a.c.o.m.Report(&Finding{Oracle: "refcount", Title: k.a.c.name + " saturated", Fatal: true})
+	}
+}
+
+// GetUnlessZero takes a reference if there still is one. C: kref_get_unless_zero.
+//
+//go:norace
+func (k *Kref) GetUnlessZero() bool {
+	k.a.c.visible(OpAdd, 1)
+	raceAcquireSim(&k.a.c)
+	raceReleaseSim(&k.a.c)
+	for {
+		n := atomic.LoadInt64(&k.a.v)
+		if n == 0 {
+			return false
+		}
+		if atomic.CompareAndSwapInt64(&k.a.v, n, n+1) {
+			return true
+		}
+	}
+}
+
+// Put drops a reference and calls release when it was the last. C: kref_put.
+//
+//go:norace
+func (k *Kref) Put(release func()) bool {
+	n := k.a.AddReturn(-1)
+	if n < 0 {
+		k.a.c.o.m.Report(&Finding{Oracle: "refcount", Title: k.a.c.name + " dropped below zero", Fatal: true})
+	}
+	if n != 0 {
+		return false
+	}
+	if release != nil {
+		release()
+	}
+	return true
+}
+
+// Peek reads the counter without a visible operation, for oracles and reports.
+//
+//go:norace
+func (k *Kref) Peek() int64 { return k.a.Peek() }
+
+// raceAcquireSim and raceReleaseSim publish an edge of an atomic cell. The free back end needs none: there
+// the cell is a sync/atomic word. In sim the atomic operation itself is hidden, see sim.point.
+//
+//go:norace
+func raceAcquireSim(c *cell) {
+	if raceEnabled && c.o.m.sim != nil {
+		raceAcquire(unsafe.Pointer(c))
+	}
+}
+
+//go:norace
+func raceReleaseSim(c *cell) {
+	if raceEnabled && c.o.m.sim != nil {
+		raceReleaseMerge(unsafe.Pointer(c))
+	}
+}

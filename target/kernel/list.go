@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+
+package kernel
+
+import "unsafe"
+
+// List is a struct list_head that heads a list of *T. Every operation on it is visible: some readers hold no
+// lock. Adding a linked node and deleting an unlinked one are findings.
+type List[T any] struct {
+	c          cell
+	head, tail *Node[T]
+}
+
+// Node links one *T into one list.
+type Node[T any] struct {
+	prev, next *Node[T]
+	owner      *T
+	on         *List[T]
+	gone       bool // RCU: deleted, but a reader that stands here may still go on
+}
+
+// Init makes an empty list as part of o. C: INIT_LIST_HEAD.
+//
+//go:norace
+func (l *List[T]) Init(o *Obj, name string) {
+	l.c.init(o, name)
+	l.head, l.tail = nil, nil
+}
+
+// Init binds the node to the structure that embeds it. C: INIT_LIST_HEAD.
+//
+//go:norace
+func (n *Node[T]) Init(owner *T) { *n = Node[T]{owner: owner} }
+
+// Linked reports, without a visible operation, whether the node is on a list. C: !list_empty(&node).
+//
+//go:norace
+func (n *Node[T]) Linked() bool { return n.on != nil }
+
+//go:norace
+func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
+	l.c.visible(k, 0)
+	if rcu {
+		raceReleaseSim(&l.c)
+	} else {
+		raceWrite(unsafe.Pointer(&l.head))
+	}
+	if m := l.c.o.m; m.rec != nil {
+		what := "list_add"
+		if k == OpListDel {
+			what = "list_del"
+		}
+		m.rec.text("%s %s, %s", what, describe(any(n.owner)), l.c.name)
+	}
+}
+
+//go:norace
+func (l *List[T]) corrupt(what string) {
+	l.c.o.m.Report(&Finding{Oracle: "list", Title: what + ": " + l.c.name, Fatal: true})
+}
+
+// Add puts n at the head. The list's lock is held. C: list_add, include/linux/list.h.
+//
+//go:norace
+func (l *List[T]) Add(n *Node[T]) { l.add(n, false, false) }
+
+// AddTail puts n at the tail. The list's lock is held. C: list_add_tail, include/linux/list.h.
+//
+//go:norace
+func (l *List[T]) AddTail(n *Node[T]) { l.add(n, true, false) }
+
+// AddRcu puts n at the head of a list that readers walk under RCU. C: list_add_rcu, include/linux/rculist.h.
+//
+//go:norace
+func (l *List[T]) AddRcu(n *Node[T]) { l.add(n, false, true) }
+
+//go:norace
+func (l *List[T]) add(n *Node[T], tail, rcu bool) {
+	l.write(OpListAdd, n, rcu)
+	if n.on != nil {
+		l.corrupt("list_add of a linked node")
+		return
+	}
+	n.on, n.gone = l, false
+	if tail {
+		n.prev, n.next = l.tail, nil
+	} else {
+		n.prev, n.next = nil, l.head
+	}
+	l.link(n)
+}
+
+//go:norace
+func (l *List[T]) link(n *Node[T]) {
+	if n.prev != nil {
+		n.prev.next = n
+	} else {
+		l.head = n
+	}
+	if n.next != nil {
+		n.next.prev = n
+	} else {
+		l.tail = n
+	}
+}
+
+//go:norace
+func (l *List[T]) cut(n *Node[T]) {
+	if n.prev != nil {
+		n.prev.next = n.next
+	} else {
+		l.head = n.next
+	}
+	if n.next != nil {
+		n.next.prev = n.prev
+	} else {
+		l.tail = n.prev
+	}
+	n.on = nil
+}
+
+// Del takes n off the list. The list's lock is held. C: list_del, include/linux/list.h.
+//
+//go:norace
+func (l *List[T]) Del(n *Node[T]) {
+	l.write(OpListDel, n, false)
+	if n.on != l {
+		l.corrupt("list_del of a node that is not linked")
+		return
+	}
+	l.cut(n)
+	n.prev, n.next = nil, nil
+}
+
+// DelInit is Del for a node that may be unlinked already. C: list_del_init, include/linux/list.h.
+//
+//go:norace
+func (l *List[T]) DelInit(n *Node[T]) {
+	l.write(OpListDel, n, false)
+	if n.on == nil {
+		return
+	}
+	if n.on != l {
+		l.corrupt("list_del_init of a node on another list")
+		return
+	}
+	l.cut(n)
+	n.prev, n.next = nil, nil
+}
+
+// DelRcu takes n off; readers that stand on it still find their way. C: list_del_rcu, include/linux/rculist.h.
+//
+//go:norace
+func (l *List[T]) DelRcu(n *Node[T]) {
+	l.write(OpListDel, n, true)
+	if n.on != l {
+		l.corrupt("list_del_rcu of a node that is not linked")
+		return
+	}
+	l.cut(n)
+	n.gone = true
+}
+
+// MoveTail takes n off the list and puts it at its tail. The list's lock is held. C: list_move_tail.
+//
+//go:norace
+func (l *List[T]) MoveTail(n *Node[T]) {
+	l.Del(n)
+	l.AddTail(n)
+}
+
+//go:norace
+func (l *List[T]) read() {
+	l.c.visible(OpListRead, 0)
+	if m := l.c.o.m; m.rec != nil {
+		m.rec.text("%s: first is %s", l.c.name, describe(any(l.first())))
+	}
+}
+
+//go:norace
+func (l *List[T]) first() *T {
+	if l.head == nil {
+		return nil
+	}
+	return l.head.owner
+}
+
+// Empty reports whether the list is empty; no lock is needed. C: list_empty, include/linux/list.h.
+//
+//go:norace
+func (l *List[T]) Empty() bool {
+	l.c.visible(OpListRead, 0)
+	if m := l.c.o.m; m.rec != nil {
+		m.rec.text("list_empty %s -> %t", l.c.name, l.head == nil)
+	}
+	return l.head == nil
+}
+
+// First returns the head's owner, nil if the list is empty. The list's lock is held. C: list_first_entry_or_null.
+//
+//go:norace
+func (l *List[T]) First() *T {
+	l.read()
+	raceRead(unsafe.Pointer(&l.head))
+	return l.first()
+}
+
+// Last returns the tail's owner, nil if the list is empty. The list's lock is held. C: list_last_entry.
+//
+//go:norace
+func (l *List[T]) Last() *T {
+	l.read()
+	raceRead(unsafe.Pointer(&l.head))
+	if l.tail == nil {
+		return nil
+	}
+	return l.tail.owner
+}
+
+// Next returns the owner after n, nil at the end. The list's lock is held. C: list_next_entry.
+//
+//go:norace
+func (l *List[T]) Next(n *Node[T]) *T {
+	raceRead(unsafe.Pointer(&l.head))
+	if n.next == nil {
+		return nil
+	}
+	return n.next.owner
+}
+
+// FirstRcu starts a walk in an RCU read section. C: list_for_each_entry_rcu, include/linux/rculist.h.
+//
+//go:norace
+func (l *List[T]) FirstRcu() *T {
+	l.rcuRead()
+	return l.first()
+}
+
+// NextRcu goes on with the walk. The reader may stand on a node that has been deleted meanwhile.
+//
+//go:norace
+func (l *List[T]) NextRcu(n *Node[T]) *T {
+	l.rcuRead()
+	if n.next == nil {
+		return nil
+	}
+	return n.next.owner
+}
+
+//go:norace
+func (l *List[T]) rcuRead() {
+	t := l.c.visible(OpListRead, 0)
+	raceAcquireSim(&l.c)
+	m := l.c.o.m
+	if m.rec != nil {
+		m.rec.text("%s: walk", l.c.name)
+	}
+	if t != nil && t.rcu == 0 {
+		m.Report(&Finding{Oracle: "lockdep", Title: l.c.name + " is walked outside an RCU read section", Fatal: true})
+	}
+}
+
+// Peek lists the owners without a visible operation, for oracles and reports.
+//
+//go:norace
+func (l *List[T]) Peek() []*T {
+	var out []*T
+	for n := l.head; n != nil; n = n.next {
+		out = append(out, n.owner)
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+
+package kernel
+
+import "unsafe"
+
+// rcuState tracks read sections and grace periods. A callback may run once every reader that was inside a
+// section when it was queued has left that section; the chooser decides how much later.
+type rcuState struct {
+	m       *Machine
+	c       cell
+	g       guard
+	readers int // sections open now, over all tasks
+	gen     uint64
+	pending []*rcuCallback
+	soft    Softirq
+}
+
+type rcuCallback struct {
+	fn      func()
+	waitFor int // sections that were open when it was queued and still are
+	gen     uint64
+}
+
+//go:norace
+func (r *rcuState) reset(m *Machine) {
+	r.m = m
+	r.c.init(&m.static, "rcu")
+	r.readers, r.gen = 0, 0
+	r.pending = r.pending[:0]
+	r.soft.Init(&m.static, "rcu")
+}
+
+// RcuReadLock enters a read section; it nests. The task must not sleep inside. Any context. C: rcu_read_lock.
+//
+//go:norace
+func (m *Machine) RcuReadLock() {
+	t := m.b.here()
+	if t == nil {
+		return
+	}
+	t.rcu++
+	if t.rcu > 1 {
+		return
+	}
+	m.b.note(t, OpRcuLock, &m.rcu.c, 0)
+	m.rcu.g.lock(m)
+	m.rcu.readers++
+	t.rcuGen = m.rcu.gen
+	m.rcu.g.unlock(m)
+}
+
+// RcuReadUnlock leaves a read section. C: rcu_read_unlock.
+//
+//go:norace
+func (m *Machine) RcuReadUnlock() {
+	t := m.b.here()
+	if t == nil {
+		return
+	}
+	t.rcu--
+	if t.rcu > 0 {
+		return
+	}
+	r := &m.rcu
+	raceReleaseMerge(unsafe.Pointer(r))
+	m.b.note(t, OpRcuUnlock, &r.c, 0)
+	r.g.lock(m)
+	r.readers--
+	var due []func()
+	keep := r.pending[:0]
+	for _, cb := range r.pending {
+		if t.rcuGen < cb.gen {
+			cb.waitFor--
+		}
+		if cb.waitFor == 0 {
+			due = append(due, cb.fn)
+		} else {
+			keep = append(keep, cb)
+		}
+	}
+	r.pending = keep
+	r.g.unlock(m)
+	for _, fn := range due {
+		r.raise(fn)
+	}
+}
+
+// CallRcu runs fn in softirq context after a grace period. Any context. C: call_rcu, kernel/rcu/tree.c.
+//
+//go:norace
+func (m *Machine) CallRcu(o *Obj, fn func()) {
+	r := &m.rcu
+	r.c.visible(OpRcuCall, 0)
+	if m.rec != nil {
+		m.rec.text("call_rcu %s", o.Name())
+	}
+	raceReleaseMerge(unsafe.Pointer(r))
+	r.g.lock(m)
+	r.gen++
+	cb := &rcuCallback{fn: fn, waitFor: r.readers, gen: r.gen}
+	if cb.waitFor > 0 {
+		r.pending = append(r.pending, cb)
+	}
+	r.g.unlock(m)
+	if cb.waitFor == 0 {
+		r.raise(fn)
+	}
+}
+
+//go:norace
+func (r *rcuState) raise(fn func()) {
+	r.soft.raise(func() {
+		raceAcquire(unsafe.Pointer(r))
+		fn()
+	})
+}
+
+// SynchronizeRcu sleeps for a grace period. Process context. C: synchronize_rcu, kernel/rcu/tree.c.
+//
+//go:norace
+func (m *Machine) SynchronizeRcu(cur *Task) {
+	m.mightSleep(cur, "synchronize_rcu")
+	var done Completion
+	done.Init(&m.static, "synchronize_rcu")
+	m.CallRcu(&m.static, done.Complete)
+	done.Wait(cur)
+}

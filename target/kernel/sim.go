@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: MIT
+
+package kernel
+
+import (
+	"fmt"
+	"sort"
+	"unsafe"
+)
+
+// Chooser decides who performs the next visible operation of a sim run. Its methods run inside the machine:
+// they must not block, and must depend on nothing but their arguments and their own state.
+type Chooser interface {
+	// Pick returns the task to run next, one of c.Runnable, or nil to give the run up. It is called only
+	// when there is a choice: the last task may stop, or more than one may start.
+	Pick(c *Choice) *Task
+}
+
+// Choice is what a chooser sees.
+type Choice struct {
+	Step     int     // visible operations so far
+	Cur      *Task   // the task that ran last if it can go on, else nil
+	Runnable []*Task // in no meaningful order; do not keep
+	State    uint64  // of the happens-before graph so far
+}
+
+// sim runs one task at a time on pooled coroutines.
+type sim struct {
+	m       *Machine
+	chooser Chooser
+	all     []*Task
+	pool    []*Task // Task structs for the next runs
+	run     []*Task // who can perform an operation now
+	cur     *Task
+	next    *Task
+	strands []*strand // idle
+	heap    []*alarm
+	clock   Jiffies
+	armSeq  uint64
+	steps   int
+	hash    uint64
+	fp      uint64
+	seq     []uint16
+	choice  Choice
+	mainT   *Task
+	killing bool
+	pruned  bool
+	idleGen int
+	ended   bool
+}
+
+// NewSim makes a machine of the sim back end. Close it after the last run.
+//
+//go:norace
+func NewSim() *Machine {
+	m := &Machine{}
+	s := &sim{
+		m: m, all: make([]*Task, 0, 256), run: make([]*Task, 0, 256), pool: make([]*Task, 0, 256),
+		strands: make([]*strand, 0, 256), heap: make([]*alarm, 0, 64), seq: make([]uint16, 0, 4096),
+	}
+	m.sim, m.b = s, s
+	m.live = make([]*Obj, 0, 256)
+	return m
+}
+
+// Run boots the machine, runs main as its first task, called name, and lets every task come to its end. The
+// result's slices are the caller's. Not to be called by a task.
+//
+//go:norace
+func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)) *Result {
+	if m.sim == nil {
+		return m.runFree(opt, name, main)
+	}
+	s := m.sim
+	s.begin(ch)
+	m.reset(opt)
+	s.mainT = m.Spawn(nil, name, main)
+	s.loop()
+	if !s.killing && len(m.findings) == 0 {
+		s.leftovers()
+	}
+	s.unwindAll()
+	if opt.AtEnd != nil && !s.pruned {
+		opt.AtEnd()
+	}
+	return s.result()
+}
+
+//go:norace
+func (s *sim) begin(ch Chooser) {
+	s.pool = append(s.pool, s.all...)
+	s.all, s.run, s.heap, s.seq = s.all[:0], s.run[:0], s.heap[:0], s.seq[:0]
+	s.chooser, s.cur, s.next = ch, nil, nil
+	s.clock, s.armSeq, s.steps, s.hash, s.fp = 0, 0, 0, 0, 0
+	s.killing, s.pruned, s.ended = false, false, false
+	s.idleGen = 0
+}
+
+//go:norace
+func (s *sim) result() *Result {
+	m := s.m
+	r := &Result{
+		Steps: s.steps, Hash: s.hash, State: s.fp, Findings: m.findings, Now: s.clock,
+		Fallible: m.fallible, Failed: m.failed, Pruned: s.pruned, Live: len(m.live),
+	}
+	r.Seq = append(make([]uint16, 0, len(s.seq)), s.seq...)
+	r.Tasks = make([]string, len(s.all))
+	for i, t := range s.all {
+		r.Tasks[i] = t.name
+	}
+	if m.rec != nil {
+		r.Events = m.rec.events
+	}
+	return r
+}
+
+// Close ends the machine's pooled coroutines. No goroutine of the machine is left when it returns.
+//
+//go:norace
+func (m *Machine) Close() {
+	if m.sim == nil {
+		return
+	}
+	for _, st := range m.sim.strands {
+		st.close()
+	}
+	m.sim.strands = nil
+}
+
+//go:norace
+func (s *sim) here() *Task { return s.cur }
+
+//go:norace
+func (s *sim) taskFor() *Task {
+	if n := len(s.pool); n > 0 {
+		t := s.pool[n-1]
+		s.pool = s.pool[:n-1]
+		*t = Task{}
+		return t
+	}
+	return &Task{}
+}
+
+//go:norace
+func (s *sim) tasks() []*Task { return s.all }
+
+//go:norace
+func (s *sim) spawn(t *Task) {
+	t.idx = len(s.all)
+	s.all = append(s.all, t)
+	s.fp += t.h
+}
+
+//go:norace
+func (s *sim) ready(t *Task) {
+	if t.ri == 0 {
+		s.run = append(s.run, t)
+		t.ri = len(s.run)
+	}
+}
+
+//go:norace
+func (s *sim) unready(t *Task) {
+	if t.ri == 0 {
+		return
+	}
+	last := s.run[len(s.run)-1]
+	s.run[t.ri-1], last.ri = last, t.ri
+	s.run = s.run[:len(s.run)-1]
+	t.ri = 0
+}
+
+// point announces the operation, lets the chooser say who goes on, and returns when it is this task's turn.
+//
+//go:norace
+func (s *sim) point(k OpKind, c *cell) *Task {
+	t := s.cur
+	if t == nil {
+		return nil
+	}
+	t.pend, t.pendCell = k, c
+	s.yield(t)
+	return t
+}
+
+// yield hands over to whoever the chooser picks and returns when t is picked again.
+//
+//go:norace
+func (s *sim) yield(t *Task) {
+	if s.killing {
+		t.die()
+	}
+	if raceEnabled {
+		t.handOver()
+	} else if n := s.choose(t); n != t {
+		s.next = n
+		t.st.yield()
+		if s.killing {
+			t.die()
+		}
+	}
+	if t.idleGen != s.idleGen {
+		t.idleGen = s.idleGen
+		raceAcquire(unsafe.Pointer(&s.idleGen))
+	}
+}
+
+//go:norace
+func (t *Task) die() {
+	t.dying = true
+	panic(unwind)
+}
+
+// choose returns the task that goes on, nil when the run is over. last is the task that ran last.
+//
+//go:norace
+func (s *sim) choose(last *Task) *Task {
+	switch {
+	case len(s.run) == 0:
+		if !s.idle() {
+			return nil
+		}
+		if len(s.run) == 1 {
+			return s.run[0]
+		}
+	case len(s.run) == 1:
+		return s.run[0]
+	}
+	c := &s.choice
+	c.Step, c.Runnable, c.State, c.Cur = s.steps, s.run, s.fp, nil
+	if last != nil && last.ri > 0 {
+		c.Cur = last
+	}
+	t := s.chooser.Pick(c)
+	if t == nil {
+		s.pruned, s.killing = true, true
+	}
+	return t
+}
+
+// idle is called when no task can run: oracles look, then time passes. It reports whether anybody can run.
+//
+//go:norace
+func (s *sim) idle() bool {
+	if s.killing {
+		return false
+	}
+	if raceEnabled {
+		raceAcquire(unsafe.Pointer(&s.hash))
+	}
+	cur := s.cur
+	s.cur = nil
+	defer func() { s.cur = cur }()
+	if s.mainT.exited && !s.ended {
+		s.ended = true
+	}
+	if q := s.m.opt.Quiescent; q != nil {
+		q()
+		if s.killing {
+			return false
+		}
+	}
+	if s.ended {
+		return false
+	}
+	if len(s.heap) == 0 {
+		s.m.Report(&Finding{Oracle: "deadlock", Title: "no task can run and no timer is armed", Text: s.m.DumpTasks(), Fatal: true})
+		return false
+	}
+	if s.hung() {
+		return false
+	}
+	s.clock = s.heap[0].when
+	tick := mix(s.fp ^ uint64(s.clock))
+	s.idleGen++
+	raceRelease(unsafe.Pointer(&s.idleGen))
+	for len(s.heap) > 0 && s.heap[0].when <= s.clock {
+		a := s.heap[0]
+		s.remove(a)
+		if a.task != nil {
+			s.touch(a.task, tick)
+		}
+		a.fire(a)
+	}
+	if len(s.run) == 0 {
+		return s.idle()
+	}
+	return true
+}
+
+// hung reports whether a call under way, or the whole run, takes too long in virtual time.
+//
+//go:norace
+func (s *sim) hung() bool {
+	at := s.heap[0].when
+	for _, t := range s.all {
+		if t.what != "" && !t.exited && at > t.deadline {
+			s.m.Report(&Finding{
+				Oracle: "hang", Title: t.what + " does not return", Task: t.name,
+				Text: s.m.DumpTasks(), Fatal: true,
+			})
+			return true
+		}
+	}
+	if at > s.m.opt.HangAfter {
+		s.m.Report(&Finding{Oracle: "hang", Title: "the run does not end", Text: s.m.DumpTasks(), Fatal: true})
+		return true
+	}
+	return false
+}
+
+// touch folds an event that t did not cause itself into its history.
+//
+//go:norace
+func (s *sim) touch(t *Task, x uint64) {
+	old := t.h
+	t.h = mix(old ^ x)
+	s.fp += t.h - old
+}
+
+// note folds the operation into the run's hash and into the causal histories.
+//
+//go:norace
+func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
+	if t == nil || t.dying {
+		return
+	}
+	s.steps++
+	if s.steps > s.m.opt.MaxSteps && !s.killing {
+		s.m.Report(&Finding{Oracle: "hang", Title: "livelock: the run does not end", Text: s.m.DumpTasks(), Fatal: true})
+	}
+	x := c.id + uint64(k)<<56 + aux*cellStride
+	s.hash = mix(s.hash ^ x + uint64(t.idx)<<32)
+	old := t.h
+	o := c.o
+	if opInfo[k].write {
+		t.h = mix(old + 3*c.hw + 5*c.hr + 7*o.hfree + x)
+		c.hw, c.hr = t.h, 0
+	} else {
+		t.h = mix(old + 3*c.hw + 7*o.hfree + x)
+		c.hr += t.h
+	}
+	o.acc += t.h
+	s.fp += t.h - old
+	s.seq = append(s.seq, uint16(t.idx))
+	if s.m.rec != nil {
+		s.m.rec.add(t, k, c, s.steps)
+	}
+}
+
+//go:norace
+func (s *sim) park(t *Task) {
+	s.unready(t)
+	s.yield(t)
+	s.touch(t, t.c.hw)
+}
+
+//go:norace
+func (s *sim) acquire(k OpKind, l *rawLock) *Task {
+	t := s.cur
+	t.pend, t.pendCell = k, &l.c
+	l.pending = append(l.pending, t)
+	if l.held {
+		s.unready(t)
+	}
+	s.yield(t)
+	for i, p := range l.pending {
+		if p == t {
+			l.pending = removeAt(l.pending, i)
+			break
+		}
+	}
+	l.held = true
+	for _, p := range l.pending {
+		s.unready(p)
+	}
+	raceAcquire(unsafe.Pointer(l))
+	return t
+}
+
+//go:norace
+func (s *sim) tryAcquire(l *rawLock) bool {
+	if l.held {
+		return false
+	}
+	l.held = true
+	for _, p := range l.pending {
+		s.unready(p)
+	}
+	raceAcquire(unsafe.Pointer(l))
+	return true
+}
+
+//go:norace
+func (s *sim) release(l *rawLock) {
+	raceRelease(unsafe.Pointer(l))
+	l.held = false
+	for _, p := range l.pending {
+		s.ready(p)
+	}
+}
+
+//go:norace
+func (s *sim) now() Jiffies { return s.clock }
+
+//go:norace
+func (s *sim) arm(a *alarm) {
+	s.armSeq++
+	a.seq = s.armSeq
+	s.heap = append(s.heap, a)
+	a.pos = len(s.heap)
+	s.up(a.pos - 1)
+}
+
+//go:norace
+func (s *sim) disarm(a *alarm) bool {
+	if a.pos == 0 {
+		return false
+	}
+	s.remove(a)
+	return true
+}
+
+//go:norace
+func (s *sim) before(i, j int) bool {
+	a, b := s.heap[i], s.heap[j]
+	return a.when < b.when || a.when == b.when && a.seq < b.seq
+}
+
+//go:norace
+func (s *sim) swap(i, j int) {
+	h := s.heap
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = i+1, j+1
+}
+
+//go:norace
+func (s *sim) up(i int) {
+	for i > 0 && s.before(i, (i-1)/2) {
+		s.swap(i, (i-1)/2)
+		i = (i - 1) / 2
+	}
+}
+
+//go:norace
+func (s *sim) down(i int) {
+	for {
+		c := 2*i + 1
+		if c >= len(s.heap) {
+			return
+		}
+		if c+1 < len(s.heap) && s.before(c+1, c) {
+			c++
+		}
+		if !s.before(c, i) {
+			return
+		}
+		s.swap(i, c)
+		i = c
+	}
+}
+
+//go:norace
+func (s *sim) remove(a *alarm) {
+	i, last := a.pos-1, len(s.heap)-1
+	if i != last {
+		s.swap(i, last)
+	}
+	s.heap[last] = nil
+	s.heap = s.heap[:last]
+	a.pos = 0
+	if i != last {
+		s.up(i)
+		s.down(i)
+	}
+}
+
+//go:norace
+func (s *sim) stop() {
+	s.killing = true
+	if t := s.cur; t != nil {
+		t.die()
+	}
+}
+
+// loop switches between the tasks until the run is over.
+//
+//go:norace
+func (s *sim) loop() {
+	s.next = s.choose(nil)
+	for s.next != nil {
+		t := s.next
+		s.next = nil
+		s.cur = t
+		s.resume(t)
+		s.cur = nil
+		if raceEnabled && !s.killing {
+			s.next = s.choose(t)
+		}
+	}
+}
+
+// finished is called on the strand of a task that has ended.
+//
+//go:norace
+func (s *sim) finished(t *Task) {
+	s.unready(t)
+	if !raceEnabled && !s.killing {
+		s.next = s.choose(t)
+	}
+}
+
+// leftovers reports tasks that sleep for ever after the harness's main task has ended.
+//
+//go:norace
+func (s *sim) leftovers() {
+	var names []string
+	for _, t := range s.all {
+		if !t.exited {
+			names = append(names, t.name)
+		}
+	}
+	if len(names) > 0 {
+		sort.Strings(names)
+		s.m.Report(&Finding{Oracle: "leak", Title: fmt.Sprintf("task %s is left", names[0]), Text: s.m.DumpTasks(), Fatal: true})
+	}
+}
+
+// unwindAll takes every task that has not ended off its stack, so that its coroutine can be used again.
+//
+//go:norace
+func (s *sim) unwindAll() {
+	s.killing = true
+	for _, t := range s.all {
+		if t.st != nil {
+			s.cur = t
+			s.resume(t)
+		}
+	}
+	s.cur = nil
+}
+
+// DumpTasks lists the tasks that have not ended: what each is doing and waiting for.
+//
+//go:norace
+func (m *Machine) DumpTasks() string {
+	var out string
+	for _, t := range m.Tasks() {
+		if t.exited {
+			continue
+		}
+		line := fmt.Sprintf("%-16s %s", t.name, t.state)
+		if t.what != "" {
+			line += " in " + t.what
+		}
+		if t.pendCell != nil {
+			line += fmt.Sprintf(", last at %s %s", t.pend, t.pendCell.label())
+		}
+		for i := range t.nheld {
+			line += ", holds " + t.held[i].class
+		}
+		out += line + "\n"
+	}
+	return out
+}

@@ -1,0 +1,681 @@
+// SPDX-License-Identifier: MIT
+
+package kernel
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// TaskState is the state word of a task. Waking acts on a sleeping state and is otherwise forgotten.
+type TaskState uint8
+
+// The task states. C: include/linux/sched.h.
+const (
+	TASK_RUNNING         TaskState = 0
+	TASK_INTERRUPTIBLE   TaskState = 1
+	TASK_UNINTERRUPTIBLE TaskState = 2
+)
+
+//go:norace
+func (s TaskState) String() string {
+	return [...]string{"RUNNING", "INTERRUPTIBLE", "UNINTERRUPTIBLE"}[s]
+}
+
+// Signal numbers. C: include/uapi/asm-generic/signal.h.
+const (
+	SIGHUP  = 1
+	SIGINT  = 2
+	SIGQUIT = 3
+	SIGKILL = 9
+)
+
+type contextKind uint8
+
+const (
+	ctxProcess contextKind = iota
+	ctxSoftirq
+)
+
+// Task is a thread of the machine: a kthread, an actor of the harness, or one run of a softirq.
+type Task struct {
+	m    *Machine
+	o    Obj    // owner of the task's own cells
+	c    cell   // the task as an object: state, wake-ups, stop
+	path uint64 // identity in every interleaving: parent's path and birth number
+	h    uint64 // sim: causal history
+	name string
+	idx  int
+	ctx  contextKind
+	err  int // non-zero: an ERR_PTR, not a task
+
+	g       guard
+	state   TaskState
+	parked  bool
+	created bool // has not been woken for the first time
+	entered bool
+	exited  bool
+	reaped  bool // its memory is gone
+	stopReq bool
+	fn      func(cur *Task, data any) int
+	data    any
+	run     func() // softirq body
+	result  int
+	exitC   Completion
+
+	allowed, pending uint64
+	hidden           uint64
+	freezable        bool
+	frozen           bool
+
+	atomic   int // preemption count
+	bh       int // depth of local_bh_disable
+	rcu      int
+	rcuGen   uint64
+	held     [16]heldLock
+	nheld    int
+	allocs   uint64
+	births   uint64
+	rng      uint64
+	noise    uint64
+	what     string // what a start or stop call is under way, for the hang oracle
+	deadline Jiffies
+
+	// sim
+	pend     OpKind
+	pendCell *cell
+	ri       int // index+1 in sim.run
+	st       *strand
+	idleGen  int
+	softq    *Softirq
+
+	// free
+	ch    chan struct{}
+	dying bool
+	label unsafe.Pointer
+}
+
+// unwind is the panic value that takes a task off its stack when the run ends early.
+var unwind any = &struct{ what string }{"svcfuzz: run ended"}
+
+// Name is what the task is called in traces; unique within a run.
+//
+//go:norace
+func (t *Task) Name() string {
+	if t == nil {
+		return "NULL"
+	}
+	if t.err != 0 {
+		return "ERR_PTR(" + ErrName(t.err) + ")"
+	}
+	return t.name
+}
+
+// Machine returns the machine that the task runs on.
+//
+//go:norace
+func (t *Task) Machine() *Machine { return t.m }
+
+// Index is the task's number within the run, in order of creation.
+//
+//go:norace
+func (t *Task) Index() int { return t.idx }
+
+// Path identifies the task in every interleaving of the same program.
+//
+//go:norace
+func (t *Task) Path() uint64 { return t.path }
+
+// Pending tells which visible operation the task is about to perform and on which cell. For choosers.
+//
+//go:norace
+func (t *Task) Pending() (k OpKind, cellID uint64) {
+	if t.pendCell == nil {
+		return t.pend, 0
+	}
+	return t.pend, t.pendCell.id
+}
+
+// Exited reports whether the task has ended; State is its state word. For oracles.
+//
+//go:norace
+func (t *Task) Exited() bool { return t.exited }
+
+// State returns the state word without a visible operation. For oracles.
+//
+//go:norace
+func (t *Task) State() TaskState { return t.state }
+
+// IsSoftirq reports whether the task is one run of a softirq.
+//
+//go:norace
+func (t *Task) IsSoftirq() bool { return t.ctx == ctxSoftirq }
+
+// StopRequested reports whether kthread_stop has been called. For oracles.
+//
+//go:norace
+func (t *Task) StopRequested() bool { return t.stopReq }
+
+// Sleeping reports whether the task is asleep and its wake-up has not come. For oracles.
+//
+//go:norace
+func (t *Task) Sleeping() bool { return t.parked }
+
+//go:norace
+func (m *Machine) newTask(parent *Task, name string, ctx contextKind) *Task {
+	t := m.b.(interface{ taskFor() *Task }).taskFor()
+	t.m, t.name, t.ctx = m, name, ctx
+	if parent != nil {
+		parent.births++
+		t.path = mix(parent.path + parent.births*cellStride)
+	} else {
+		m.statics++
+		t.path = mix(^(m.statics * cellStride))
+	}
+	t.o = Obj{m: m, id: mix(t.path), class: "task"}
+	t.o.c = cell{o: &t.o, name: name, id: t.o.id}
+	t.c.init(&t.o, name)
+	t.exitC.Init(&t.o, name+".exited")
+	t.h = t.path
+	m.b.spawn(t)
+	return t
+}
+
+// KthreadCreate makes a thread that will run fn(task, data) after its first wake-up. It sleeps until the
+// thread exists and returns it, or an ERR_PTR (see IsErr). C: kthread_create, kernel/kthread.c.
+//
+//go:norace
+func (m *Machine) KthreadCreate(cur *Task, fn func(cur *Task, data any) int, data any, name string) *Task {
+	m.mightSleep(cur, "kthread_create")
+	if m.AllocFails("kthread") {
+		return &Task{m: m, err: -ENOMEM}
+	}
+	t := m.newTask(cur, name, ctxProcess)
+	t.fn, t.data = fn, data
+	t.state, t.created = TASK_UNINTERRUPTIBLE, true
+	t.parked = true
+	raceRelease(unsafe.Pointer(&t.c))
+	t.c.visible(OpStart, 0)
+	if m.rec != nil {
+		m.rec.text("kthread_create(%s)", name)
+	}
+	return t
+}
+
+// KthreadRun makes a thread and wakes it. By the time it returns fn may have run arbitrarily far.
+// C: kthread_run, include/linux/kthread.h.
+//
+//go:norace
+func (m *Machine) KthreadRun(cur *Task, fn func(cur *Task, data any) int, data any, name string) *Task {
+	t := m.KthreadCreate(cur, fn, data, name)
+	if !IsErr(t) {
+		WakeUpProcess(t)
+	}
+	return t
+}
+
+// IsErr reports whether t is an ERR_PTR and not a task. C: IS_ERR, include/linux/err.h.
+//
+//go:norace
+func IsErr(t *Task) bool { return t != nil && t.err != 0 }
+
+// PtrErr is the negative errno of an ERR_PTR. C: PTR_ERR, include/linux/err.h.
+//
+//go:norace
+func PtrErr(t *Task) int { return t.err }
+
+// Spawn starts an actor of the harness: a task of its own that runs at once. Not part of the kernel's API.
+//
+//go:norace
+func (m *Machine) Spawn(parent *Task, name string, fn func(cur *Task)) *Task {
+	t := m.newTask(parent, name, ctxProcess)
+	t.fn = func(cur *Task, _ any) int { fn(cur); return 0 }
+	t.allowed = ^uint64(0)
+	raceRelease(unsafe.Pointer(&t.c))
+	if parent != nil {
+		t.c.visible(OpStart, 0)
+		if m.rec != nil {
+			m.rec.text("spawn %s", name)
+		}
+	}
+	m.b.ready(t)
+	return t
+}
+
+// Join waits until t has ended. For the harness.
+//
+//go:norace
+func Join(cur, t *Task) { t.exitC.Wait(cur) }
+
+// main is the body of every task, on its own stack.
+//
+//go:norace
+func (t *Task) main() {
+	defer t.recovered()
+	raceAcquire(unsafe.Pointer(&t.c))
+	if t.run != nil {
+		t.run()
+		return
+	}
+	if t.created && t.stopReq {
+		t.result = -EINTR
+	} else {
+		t.entered = true
+		t.c.visible(OpStart, 1)
+		if t.m.rec != nil {
+			t.m.rec.text("%s starts", t.name)
+		}
+		t.result = t.fn(t, t.data)
+	}
+	t.exit()
+}
+
+// exit publishes the end of a process task and wakes whoever waits for it.
+//
+//go:norace
+func (t *Task) exit() {
+	if t.nheld > 0 {
+		t.m.Report(&Finding{Oracle: "lockdep", Title: t.name + " exits with " + t.held[t.nheld-1].class + " held", Fatal: true})
+	}
+	t.c.visible(OpExit, uint64(t.result))
+	if t.m.rec != nil {
+		t.m.rec.text("%s exits with %s", t.name, ErrName(t.result))
+	}
+	t.exitC.Complete()
+}
+
+// recovered turns a panic of the target into a finding. It is the only recover of the floor.
+//
+//go:norace
+func (t *Task) recovered() {
+	p := recover()
+	t.exited = true
+	if p == nil || p == unwind {
+		return
+	}
+	defer func() { _ = recover() }() // Report unwinds; there is nothing left to unwind
+	m := t.m
+	stack := callers(2)
+	f := &Finding{Oracle: "oops", Stack: stack, Func: targetFunc(stack), Fatal: true}
+	switch p := p.(type) {
+	case nullDeref:
+		f.Title = "NULL pointer dereference"
+		f.Text = string(p)
+		if m.rec != nil {
+			m.rec.oops(t, string(p), stack)
+		}
+	case error:
+		f.Title = "general protection fault"
+		f.Text = p.Error()
+		if p.Error() == "runtime error: invalid memory address or nil pointer dereference" {
+			f.Title = "NULL pointer dereference"
+		}
+	default:
+		f.Title = fmt.Sprint(p)
+	}
+	if f.Func == "" {
+		f.Oracle, f.Title = "SVCFUZZ BUG", "panic outside the port: "+f.Title
+	} else {
+		f.Title += " in " + f.Func
+	}
+	m.Report(f)
+}
+
+// nullDeref is the panic of a primitive that was handed NULL where C would have dereferenced it.
+type nullDeref string
+
+// WakeUpProcess makes t runnable if it sleeps, and reports whether it did. It remembers nothing. A nil t is
+// a NULL dereference, an ERR_PTR is a wild one. Any context. C: wake_up_process, kernel/sched/core.c.
+//
+//go:norace
+func WakeUpProcess(t *Task) bool {
+	switch {
+	case t == nil:
+		panic(nullDeref("wake_up_process(NULL)"))
+	case t.err != 0:
+		panic(nullDeref("wake_up_process(" + t.Name() + ")"))
+	}
+	t.c.visible(OpWake, 0)
+	if t.m.rec != nil {
+		t.m.rec.text("wake_up_process(%s)", t.name)
+	}
+	if t.reaped {
+		t.m.Report(&Finding{Oracle: "use-after-free", Title: "wake_up_process of a task that is gone", Text: t.name, Fatal: true})
+		return false
+	}
+	return t.wake()
+}
+
+// wake is the part of waking that has no preemption point: timeouts and wait queues use it as well.
+//
+//go:norace
+func (t *Task) wake() bool {
+	t.g.lock(t.m)
+	if t.state == TASK_RUNNING || t.exited {
+		t.g.unlock(t.m)
+		return false
+	}
+	t.state = TASK_RUNNING
+	parked := t.parked
+	t.parked = false
+	t.g.unlock(t.m)
+	raceReleaseMerge(unsafe.Pointer(&t.c))
+	if s := t.m.sim; s != nil && s.cur != nil {
+		t.c.hw = mix(t.c.hw + s.cur.h)
+	}
+	if parked {
+		t.m.b.ready(t)
+	}
+	return true
+}
+
+// KthreadStop asks t to end and waits until it has: its result, -EINTR if its function was never entered.
+// Not to be called twice for a task. Process context. C: kthread_stop, kernel/kthread.c.
+//
+//go:norace
+func KthreadStop(cur, t *Task) int {
+	m := cur.m
+	m.mightSleep(cur, "kthread_stop")
+	if t == nil {
+		panic(nullDeref("kthread_stop(NULL)"))
+	}
+	if t.err != 0 {
+		panic(nullDeref("kthread_stop(" + t.Name() + ")"))
+	}
+	t.c.visible(OpStop, 0)
+	if m.rec != nil {
+		m.rec.text("kthread_stop(%s)", t.name)
+	}
+	if t.reaped {
+		m.Report(&Finding{Oracle: "use-after-free", Title: "kthread_stop of a task that is gone", Text: t.name, Fatal: true})
+	}
+	t.g.lock(m)
+	t.stopReq = true
+	t.g.unlock(m)
+	raceReleaseMerge(unsafe.Pointer(&t.c))
+	t.wake()
+	t.exitC.Wait(cur)
+	t.reaped = true
+	return t.result
+}
+
+// KthreadShouldStop reports whether kthread_stop has been called for the running task.
+// C: kthread_should_stop, kernel/kthread.c.
+//
+//go:norace
+func (t *Task) KthreadShouldStop() bool {
+	t.c.visible(OpShouldStop, 0)
+	raceAcquire(unsafe.Pointer(&t.c))
+	t.g.lock(t.m)
+	stop := t.stopReq
+	t.g.unlock(t.m)
+	if t.m.rec != nil {
+		t.m.rec.text("kthread_should_stop -> %t", stop)
+	}
+	return stop
+}
+
+// SetCurrentState sets the state of the running task, a full barrier. C: set_current_state.
+//
+//go:norace
+func (t *Task) SetCurrentState(s TaskState) {
+	t.c.visible(OpSetState, uint64(s))
+	raceAcquire(unsafe.Pointer(&t.c))
+	if t.m.rec != nil {
+		t.m.rec.text("state = %s", s)
+	}
+	t.g.lock(t.m)
+	t.state = s
+	t.g.unlock(t.m)
+}
+
+// Schedule gives the processor away: until a wake-up if the state is a sleeping one and no signal is pending
+// for an interruptible sleep. It returns in state RUNNING. Process context. C: schedule, kernel/sched/core.c.
+//
+//go:norace
+func Schedule(cur *Task) {
+	m := cur.m
+	m.mightSleep(cur, "schedule")
+	cur.c.visible(OpSchedule, 0)
+	cur.g.lock(m)
+	sleeps := cur.state != TASK_RUNNING && !(cur.state == TASK_INTERRUPTIBLE && cur.pending != 0)
+	if !sleeps {
+		cur.state = TASK_RUNNING
+		cur.g.unlock(m)
+		return
+	}
+	cur.parked = true
+	cur.g.unlock(m)
+	if m.rec != nil {
+		m.rec.text("schedule (sleeps)")
+	}
+	m.b.park(cur)
+	raceAcquire(unsafe.Pointer(&cur.c))
+}
+
+// ScheduleTimeout is Schedule with a limit in jiffies; it returns what is left of it, 0 on expiry.
+// C: schedule_timeout, kernel/time/timer.c.
+//
+//go:norace
+func ScheduleTimeout(cur *Task, timeout Jiffies) Jiffies {
+	if timeout >= MaxScheduleTimeout {
+		Schedule(cur)
+		return timeout
+	}
+	m := cur.m
+	end := m.Jiffies() + max(timeout, 0)
+	a := alarm{when: end, fire: wakeSleeper, task: cur}
+	m.b.arm(&a)
+	Schedule(cur)
+	m.b.disarm(&a)
+	return max(end-m.Jiffies(), 0)
+}
+
+//go:norace
+func wakeSleeper(a *alarm) { a.task.wake() }
+
+// ScheduleTimeoutInterruptible sleeps for at most timeout jiffies, interruptibly.
+// C: schedule_timeout_interruptible, kernel/time/timer.c.
+//
+//go:norace
+func ScheduleTimeoutInterruptible(cur *Task, timeout Jiffies) Jiffies {
+	cur.SetCurrentState(TASK_INTERRUPTIBLE)
+	return ScheduleTimeout(cur, timeout)
+}
+
+// ScheduleTimeoutUninterruptible sleeps for at most timeout jiffies.
+// C: schedule_timeout_uninterruptible, kernel/time/timer.c.
+//
+//go:norace
+func ScheduleTimeoutUninterruptible(cur *Task, timeout Jiffies) Jiffies {
+	cur.SetCurrentState(TASK_UNINTERRUPTIBLE)
+	return ScheduleTimeout(cur, timeout)
+}
+
+// Msleep sleeps for ms milliseconds; 0 still gives the processor away for a jiffy. C: msleep, kernel/time/timer.c.
+//
+//go:norace
+func Msleep(cur *Task, ms int) {
+	left := Jiffies(ms)*HZ/1000 + 1
+	for left > 0 {
+		left = ScheduleTimeoutUninterruptible(cur, left)
+	}
+}
+
+// CondResched lets others run. C: cond_resched, kernel/sched/core.c.
+//
+//go:norace
+func CondResched(cur *Task) {
+	cur.m.mightSleep(cur, "cond_resched")
+	cur.c.visible(OpYield, 0)
+}
+
+// AllowSignal makes the running kthread accept sig; kthreads ignore all others. C: allow_signal, kernel/exit.c.
+//
+//go:norace
+func (t *Task) AllowSignal(sig int) {
+	t.c.visible(OpSignal, uint64(sig)<<8)
+	t.g.lock(t.m)
+	t.allowed |= 1 << sig
+	t.g.unlock(t.m)
+	if t.m.rec != nil {
+		t.m.rec.text("allow_signal(%d)", sig)
+	}
+}
+
+// SendSig sends sig to t. A signal that t does not allow is lost. Any context. C: send_sig, kernel/signal.c.
+//
+//go:norace
+func SendSig(sig int, t *Task) {
+	switch {
+	case t == nil:
+		panic(nullDeref("send_sig(NULL)"))
+	case t.err != 0:
+		panic(nullDeref("send_sig(" + t.Name() + ")"))
+	}
+	t.c.visible(OpSignal, uint64(sig))
+	if t.m.rec != nil {
+		t.m.rec.text("send_sig(%d, %s)", sig, t.name)
+	}
+	if t.reaped {
+		t.m.Report(&Finding{Oracle: "use-after-free", Title: "send_sig to a task that is gone", Text: t.name, Fatal: true})
+		return
+	}
+	t.g.lock(t.m)
+	accept := t.allowed>>sig&1 != 0
+	if accept {
+		t.pending |= 1 << sig
+	}
+	wake := accept && t.state == TASK_INTERRUPTIBLE
+	t.g.unlock(t.m)
+	if wake {
+		t.wake()
+	}
+}
+
+// SignalPending reports whether a signal waits for the running task. C: signal_pending.
+//
+//go:norace
+func (t *Task) SignalPending() bool {
+	t.c.visible(OpSignal, 1<<16)
+	t.g.lock(t.m)
+	defer t.g.unlock(t.m)
+	return t.pending != 0
+}
+
+// FlushSignals forgets all pending signals of the running task. C: flush_signals, kernel/signal.c.
+//
+//go:norace
+func (t *Task) FlushSignals() {
+	t.c.visible(OpSignal, 2<<16)
+	t.g.lock(t.m)
+	t.pending = 0
+	t.g.unlock(t.m)
+}
+
+// ClearSigpending hides the pending signals of the running task until RecalcSigpending, so that a call that
+// must not be interrupted is not. C: clear_thread_flag(TIF_SIGPENDING).
+//
+//go:norace
+func (t *Task) ClearSigpending() {
+	t.c.visible(OpSignal, 3<<16)
+	t.g.lock(t.m)
+	t.hidden |= t.pending
+	t.pending = 0
+	t.g.unlock(t.m)
+}
+
+// RecalcSigpending shows the hidden signals again. C: recalc_sigpending, kernel/signal.c.
+//
+//go:norace
+func (t *Task) RecalcSigpending() {
+	t.c.visible(OpSignal, 4<<16)
+	t.g.lock(t.m)
+	t.pending |= t.hidden
+	t.hidden = 0
+	t.g.unlock(t.m)
+}
+
+// KthreadData is the data that t was created with. C: kthread_data, kernel/kthread.c.
+//
+//go:norace
+func KthreadData(t *Task) any { return t.data }
+
+// SetFreezable lets the freezer stop the running kthread. C: set_freezable, kernel/freezer.c.
+//
+//go:norace
+func (t *Task) SetFreezable() { t.freezable = true }
+
+// Freezing reports whether the freezer wants the running task. C: freezing, include/linux/freezer.h.
+//
+//go:norace
+func (t *Task) Freezing() bool { return t.freezable && t.m.freezing.Peek(0) }
+
+// TryToFreeze blocks the running task while the machine is frozen, and reports whether it was.
+// C: try_to_freeze, include/linux/freezer.h.
+//
+//go:norace
+func TryToFreeze(cur *Task) bool {
+	m := cur.m
+	m.mightSleep(cur, "try_to_freeze")
+	if !cur.Freezing() {
+		return false
+	}
+	for m.freezing.TestBit(0) {
+		cur.frozen = true
+		cur.SetCurrentState(TASK_UNINTERRUPTIBLE)
+		if !m.freezing.TestBit(0) {
+			cur.SetCurrentState(TASK_RUNNING)
+			break
+		}
+		Schedule(cur)
+	}
+	cur.frozen = false
+	return true
+}
+
+// FreezeProcesses asks all freezable tasks to freeze and wakes those that sleep interruptibly.
+// C: freeze_kernel_threads, kernel/power/process.c.
+//
+//go:norace
+func (m *Machine) FreezeProcesses(cur *Task) {
+	m.freezing.SetBit(0)
+	for _, t := range m.Tasks() {
+		if t.freezable && !t.exited && t.state == TASK_INTERRUPTIBLE {
+			WakeUpProcess(t)
+		}
+	}
+}
+
+// ThawProcesses lets frozen tasks go on. C: thaw_processes, kernel/power/process.c.
+//
+//go:norace
+func (m *Machine) ThawProcesses(cur *Task) {
+	m.freezing.ClearBit(0)
+	for _, t := range m.Tasks() {
+		if t.freezable && !t.exited {
+			WakeUpProcess(t)
+		}
+	}
+}
+
+// Tasks lists the tasks of this run in order of creation. For oracles and dumps.
+//
+//go:norace
+func (m *Machine) Tasks() []*Task {
+	return m.b.(interface{ tasks() []*Task }).tasks()
+}
+
+// Within marks the running task as being inside a start or stop call that must return within limit jiffies
+// of virtual time; the hang oracle watches it. Call the result when the call has returned. For the harness.
+//
+//go:norace
+func (t *Task) Within(limit Jiffies, what string) (done func()) {
+	t.what, t.deadline = what, t.m.Jiffies()+limit
+	return func() { t.what = "" }
+}
+
+// Doing returns what Within marked the task with, and the deadline; "" if nothing.
+//
+//go:norace
+func (t *Task) Doing() (string, Jiffies) { return t.what, t.deadline }
