@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+#
+# `go` is all that stress and test need. What else a target needs stands in its help line.
+
+# make fuzz
+F ?=
+T ?= 60s
+# make soak
+D ?= 10m
+# more flags for the command that a target runs, e.g. make stress ARGS='--json verdict.json'
+ARGS ?=
+
+GO     ?= go
+STRESS := $(GO) run ./stress
+LINT   := $(GO) tool -modfile=tools/go.mod golangci-lint
+ACTION := $(GO) tool -modfile=tools/actionlint.mod actionlint
+
+.DEFAULT_GOAL := help
+.PHONY: help stress test race presubmit lint format bench mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
+	install-peers-libfuzzer install-peers-rpcbind
+
+help: ## print this list
+	@echo 'make TARGET [VARIABLE=value ...]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' Makefile
+
+stress: ## answer the question of 2014 for every way to start the thread: the verdict matrix
+	$(STRESS) $(ARGS)
+
+test: format ## vet, format, the rules of the rooms, all unit tests
+	$(GO) vet ./...
+	$(GO) test .
+	$(GO) test ./...
+
+race: ## all unit tests under the race detector (needs a C compiler)
+	$(GO) test -race -timeout 20m ./...
+
+presubmit: lint test ## what a change must pass: lint, test, a short run under the race detector
+	$(GO) test -race -short -timeout 5m ./...
+
+# The first run compiles the linter, which takes two minutes; the build cache keeps it.
+lint: format ## format, licence lines, linters, workflows (the first time: network)
+	$(GO) test -run '^TestLicences$$' .
+	$(LINT) run ./...
+	$(ACTION)
+
+format: ## say which files are not as gofmt wants them
+	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); if [ -n "$$files" ]; then \
+		echo "not formatted (run gofmt -w on them):"; echo "$$files"; exit 1; fi
+
+bench: ## steps and schedules a second, against the bare switch
+	$(STRESS) bench $(ARGS)
+
+mutants: ## the track record: plant every historical bug and see it found
+	$(STRESS) mutants $(ARGS)
+
+soak: ## run on real goroutines for D (10m)
+	$(STRESS) soak --for $(D) $(ARGS)
+
+soak-race: ## the same under the race detector (needs a C compiler)
+	$(STRESS) soak --race --for $(D) $(ARGS)
+
+fuzz: ## fuzz target F (all of them if empty) for T (60s, or 100000x); F=FuzzStartup T=30s
+	@.ci/fuzz '$(F)' '$(T)'
+
+fuzz-list: ## names of the fuzz targets, one a line
+	@$(GO) test -list '^Fuzz' ./fuzz | grep '^Fuzz'
+
+oss-fuzz-local: ## build the fuzz targets with libFuzzer and run each for 20 s (needs install-peers-libfuzzer)
+	fuzz/oss-fuzz/local.sh
+
+readme: ## write the generated tables of the README anew
+	$(STRESS) verdict --readme README.md
+	$(STRESS) mutants --readme README.md
+
+install-peers-libfuzzer: ## clang with libFuzzer, for oss-fuzz-local (Debian, root)
+	apt-get install -y --no-install-recommends clang-19 libclang-rt-19-dev lld-19 llvm-19
+
+install-peers-rpcbind: ## rpcbind and rpcinfo, to talk to `stress serve` (Debian, root)
+	apt-get install -y --no-install-recommends rpcbind

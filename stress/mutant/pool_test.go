@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: MIT
+
+package mutant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const fakeSvc = `package lockd
+
+// Start lists the steps.
+func Start() []string {
+	return []string{"create", "store", "wake"}
+}
+
+func other() {
+	_ = Start()
+}
+`
+
+// fakeRunner prints its patches and then the steps; the options make it misbehave.
+const fakeRunner = `package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"example.test/fake/target/lockd"
+)
+
+var mutants []string
+
+func main() {
+	var opt struct{ Mode string }
+	if err := json.NewDecoder(os.Stdin).Decode(&opt); err != nil {
+		panic(err)
+	}
+	if opt.Mode == "silent" {
+		return
+	}
+	if opt.Mode == "liar" {
+		mutants = append(mutants, "somebody-else")
+	}
+	first, _ := json.Marshal(map[string][]string{"mutants": mutants})
+	fmt.Printf("%s\n", first)
+	switch opt.Mode {
+	case "panic":
+		panic("the runner is ill")
+	case "hang":
+		time.Sleep(time.Hour)
+	}
+	steps, _ := json.Marshal(lockd.Start())
+	fmt.Printf("%s\n\n", steps)
+	if opt.Mode == "finding" {
+		os.Exit(1)
+	}
+}
+`
+
+// fake makes a module as small as a module with a runner can be.
+func fake(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	t.Setenv("TMPDIR", t.TempDir())
+	write(t, root, "go.mod", "module example.test/fake\n\ngo 1.26\n")
+	write(t, root, "target/lockd/svc.go", fakeSvc)
+	write(t, root, "stress/runner/main.go", fakeRunner)
+	write(t, root, "findings/big", "not needed for a build")
+	return root
+}
+
+// pool makes a pool that is gone, with its folder, at the end of the test.
+func pool(t *testing.T, root string, opt Options) *Pool {
+	t.Helper()
+	p, err := NewPool(root, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if left, _ := os.ReadDir(os.TempDir()); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+	return p
+}
+
+// patch parses a diff.
+func patch(t *testing.T, id, diff string) *Patch {
+	t.Helper()
+	p, err := ParsePlain(id, []byte(diff))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ID = id
+	return p
+}
+
+// run returns the steps that a variant prints.
+func run(t *testing.T, v *Variant, mode string, limit time.Duration) ([]string, error) {
+	t.Helper()
+	var steps []string
+	err := v.Run(t.Context(), map[string]string{"Mode": mode}, limit, func(line json.RawMessage) error {
+		return json.Unmarshal(line, &steps)
+	})
+	return steps, err
+}
+
+func TestApply(t *testing.T) {
+	for _, test := range []struct{ what, before, want string }{
+		{"in place", fakeSvc, ""},
+		{"moved down", "// a\n// b\n" + fakeSvc, ""},
+		{"moved up", strings.Replace(fakeSvc, "\n// Start lists the steps.", "", 1), ""},
+		{"other text", strings.Replace(fakeSvc, `"store", "wake"`, `"wake"`, 1),
+			`target/lockd/svc.go:5: hunk 1: the line is "return []string{\"create\", \"wake\"}", ` +
+				`the patch expects "return []string{\"create\", \"store\", \"wake\"}"; make the change by hand`},
+		{"other context", strings.Replace(fakeSvc, "func Start() []string {", "func Start() (s []string) {", 1),
+			`svc.go:4: hunk 1: the line is "func Start() (s []string) {", the patch expects "func Start() []string {"`},
+		{"other blanks", strings.Replace(fakeSvc, "\treturn []", "\treturn  []", 1), "svc.go:5: hunk 1: the line is"},
+		{"cut short", fakeSvc[:strings.Index(fakeSvc, "}\n\n")+2], `hunk 1: the file ends where the patch expects ""`},
+		{"twice, moved", "// a\n" + fakeSvc + strings.TrimPrefix(fakeSvc, "package lockd\n"),
+			"its lines stand at lines 5 and 14 alike"},
+		{"empty", "", "hunk 1: the line"},
+	} {
+		root := t.TempDir()
+		write(t, root, "target/lockd/svc.go", test.before)
+		err := patch(t, "p", goodDiff).Apply(root)
+		after, readErr := os.ReadFile(filepath.Join(root, "target/lockd/svc.go"))
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		if test.want == "" {
+			want := strings.Replace(test.before, `"store", "wake"`, `"wake", "store"`, 1)
+			if err != nil || string(after) != want {
+				t.Errorf("%s: %v\n%s", test.what, err, after)
+			}
+			continue
+		}
+		var stale *StaleError
+		if !errors.As(err, &stale) || test.what != "empty" && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %s", test.what, err, test.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: more than one line: %v", test.what, err)
+		}
+		if string(after) != test.before {
+			t.Errorf("%s: the file was changed", test.what)
+		}
+	}
+}
+
+func TestApplyWholeFiles(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "target/lockd/svc.go", fakeSvc)
+	write(t, root, "target/lockd/old.go", "package lockd\n")
+	write(t, root, "target/lockd/here.go", "package lockd\n")
+	p := patch(t, "p", `diff --git a/target/lockd/new.go b/target/lockd/new.go
+new file mode 100644
+--- /dev/null
++++ b/target/lockd/new.go
+@@ -0,0 +1 @@
++package lockd
+diff --git a/target/lockd/old.go b/target/lockd/old.go
+deleted file mode 100644
+--- a/target/lockd/old.go
++++ /dev/null
+@@ -1 +0,0 @@
+-package lockd
+diff --git a/target/lockd/here.go b/target/lockd/there.go
+similarity index 100%
+rename from target/lockd/here.go
+rename to target/lockd/there.go
+`)
+	if err := p.Apply(root); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	entries, _ := os.ReadDir(filepath.Join(root, "target/lockd"))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{"new.go", "svc.go", "there.go"}; !slices.Equal(names, want) {
+		t.Errorf("got %q, want %q", names, want)
+	}
+	var stale *StaleError
+	if err := p.Apply(root); !errors.As(err, &stale) || !strings.Contains(err.Error(), "creates this file, but it exists") {
+		t.Errorf("second time: %v", err)
+	}
+	if err := patch(t, "q", strings.ReplaceAll(goodDiff, "svc.go", "gone.go")).Apply(root); !errors.As(err, &stale) ||
+		!strings.Contains(err.Error(), "target/lockd/gone.go: no such file") {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestPool(t *testing.T) {
+	root := fake(t)
+	era, err := ParseEra("3.18.patch", []byte(eraHeader+"\n"+strings.NewReplacer("@@ -4,4 +4,4 @@", "@@ -3,3 +3,4 @@",
+		" func Start()", " // Start lists the steps.\n+// It is older.\n func Start()",
+		"-\treturn []string{\"create\", \"store\", \"wake\"}\n", "",
+		"+\treturn []string{\"create\", \"wake\", \"store\"}\n", " \treturn []string{\"create\", \"store\", \"wake\"}\n",
+		" }\n \n", "").Replace(goodDiff)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pool(t, root, Options{Eras: Eras{"3.18": era}})
+	m := patch(t, "lockd-early", goodDiff)
+
+	t.Run("the tree", func(t *testing.T) {
+		v, err := p.Get(t.Context(), Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, err := run(t, v, "", time.Minute)
+		if err != nil || !slices.Equal(steps, []string{"create", "store", "wake"}) {
+			t.Errorf("got %q, %v", steps, err)
+		}
+		if _, err := os.Stat(filepath.Join(v.Dir, "findings")); err == nil {
+			t.Error("the copy holds more than a build needs")
+		}
+	})
+
+	t.Run("era and mutant", func(t *testing.T) {
+		p.Start(Request{Era: "3.18", Mutant: m})
+		v, err := p.Get(t.Context(), Request{Era: "3.18", Mutant: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"3.18", "lockd-early"}; !slices.Equal(v.Patches, want) {
+			t.Errorf("patches: %q", v.Patches)
+		}
+		marker, err := os.ReadFile(filepath.Join(v.Dir, "target/lockd", markerFile))
+		if err != nil || !strings.Contains(string(marker), `const SvcfuzzMutant = "3.18 lockd-early"`) {
+			t.Errorf("marker: %v\n%s", err, marker)
+		}
+		steps, err := run(t, v, "finding", time.Minute)
+		if err != nil || !slices.Equal(steps, []string{"create", "wake", "store"}) {
+			t.Errorf("got %q, %v", steps, err)
+		}
+		for mode, want := range map[string]string{
+			"silent": "SVCFUZZ BUG: the runner printed nothing",
+			"liar": "SVCFUZZ BUG: the runner carries the patches [3.18 lockd-early somebody-else], " +
+				"but [3.18 lockd-early] were asked for",
+			"panic": "panic: the runner is ill",
+		} {
+			var fault *FaultError
+			if _, err := run(t, v, mode, time.Minute); !errors.As(err, &fault) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want %s", mode, err, want)
+			}
+		}
+		var fault *FaultError
+		if _, err := run(t, v, "hang", 300*time.Millisecond); !errors.As(err, &fault) ||
+			!strings.Contains(err.Error(), "took longer than 300ms") || !strings.Contains(err.Error(), "SIGQUIT") {
+			t.Errorf("hang: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := v.Run(ctx, map[string]string{"Mode": "hang"}, 0, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the caller's end: %v", err)
+		}
+	})
+
+	t.Run("a variant is built once", func(t *testing.T) {
+		var wg sync.WaitGroup
+		got := make([]*Variant, 4)
+		for i := range got {
+			wg.Go(func() { got[i], _ = p.Get(t.Context(), Request{Mutant: m}) })
+		}
+		wg.Wait()
+		for _, v := range got {
+			if v == nil || v != got[0] {
+				t.Errorf("got %v", got)
+			}
+		}
+	})
+
+	t.Run("stale", func(t *testing.T) {
+		bad := patch(t, "stale", strings.ReplaceAll(goodDiff, `"create", "store"`, `"make", "store"`))
+		_, err := p.Get(t.Context(), Request{Mutant: bad})
+		const want = "patch stale does not apply: target/lockd/svc.go:5: hunk 1"
+		if word, why, ok := JudgeError(err); !ok || word != STALE || !strings.Contains(why, want) {
+			t.Errorf("got %s, %s, %v", word, why, ok)
+		}
+	})
+
+	t.Run("broken", func(t *testing.T) {
+		bad := patch(t, "broken", strings.Replace(goodDiff,
+			`+	return []string{"create", "wake", "store"}`, `+	return nothing`, 1))
+		_, err := p.Get(t.Context(), Request{Mutant: bad})
+		word, why, ok := JudgeError(err)
+		const want = "the tree with broken does not build: target/lockd/svc.go:5:9: undefined: nothing"
+		if !ok || word != BROKEN || why != want {
+			t.Errorf("got %s, %s, %v", word, why, ok)
+		}
+	})
+
+	t.Run("unknown era", func(t *testing.T) {
+		_, err := p.Get(t.Context(), Request{Era: "2.6"})
+		if word, why, ok := JudgeError(err); ok || !strings.Contains(why, `unknown era "2.6"`) {
+			t.Errorf("got %s, %s", word, why)
+		}
+	})
+
+	t.Run("sources of failed builds are gone", func(t *testing.T) {
+		entries, err := os.ReadDir(p.dir)
+		if err != nil || len(entries) != 3 {
+			t.Errorf("%v, %v", entries, err)
+		}
+	})
+}
+
+func TestPoolFaults(t *testing.T) {
+	root := fake(t)
+
+	t.Run("build timeout", func(t *testing.T) {
+		p := pool(t, root, Options{BuildTimeout: time.Nanosecond})
+		_, err := p.Get(t.Context(), Request{Mutant: patch(t, "slow", goodDiff)})
+		if word, why, _ := JudgeError(err); word != BROKEN || !strings.Contains(why, "the build took longer than 1ns") {
+			t.Errorf("got %s, %s", word, why)
+		}
+	})
+
+	t.Run("closed", func(t *testing.T) {
+		p := pool(t, root, Options{Parallel: 1})
+		p.Start(Request{})
+		p.Start(Request{Mutant: patch(t, "a", goodDiff)})
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Get(t.Context(), Request{Mutant: patch(t, "b", goodDiff)}); err == nil {
+			t.Error("a closed pool built something")
+		}
+		if _, err := os.Stat(p.dir); err == nil {
+			t.Error("the scratch folder is still there")
+		}
+	})
+
+	t.Run("the tree does not build", func(t *testing.T) {
+		write(t, root, "target/lockd/bad.go", "package lockd\n\nvar x int = \"\"\n")
+		p := pool(t, root, Options{})
+		_, err := p.Get(t.Context(), Request{})
+		const want = "the tree itself does not build: target/lockd/bad.go:3:13:"
+		if word, why, ok := JudgeError(err); ok || !strings.Contains(why, want) {
+			t.Errorf("got %s, %s", word, why)
+		}
+	})
+
+	t.Run("no module", func(t *testing.T) {
+		if _, err := NewPool(filepath.Join(root, "target"), Options{}); err == nil {
+			t.Error("no error")
+		}
+		if at, err := FindRoot(filepath.Join(root, "target", "lockd")); err != nil || at != root {
+			t.Errorf("got %q, %v, want %q", at, err, root)
+		}
+	})
+}
+
+func TestSweep(t *testing.T) {
+	temp := t.TempDir()
+	old, young := filepath.Join(temp, scratchPrefix+"1"), filepath.Join(temp, scratchPrefix+"2")
+	write(t, old, "src/go.mod", "")
+	write(t, young, "src/go.mod", "")
+	long := time.Now().Add(-72 * time.Hour)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	sweep(temp, time.Now().Add(-staleAfter))
+	if _, err := os.Stat(old); err == nil {
+		t.Error("the old folder is still there")
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error("the young folder is gone")
+	}
+}
+
+func TestEnds(t *testing.T) {
+	e := &ends{max: 8}
+	for _, s := range []string{"ab", "cdef", "ghij", "k"} {
+		if n, err := e.Write([]byte(s)); n != len(s) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got := e.String(); got != "abcd\n...\nhijk" {
+		t.Errorf("got %q", got)
+	}
+}
