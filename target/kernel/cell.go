@@ -420,6 +420,11 @@ func (k *Kref) Put(release func()) bool {
 	return true
 }
 
+// Read is the count, as a visible operation. C: atomic_read(&kref.refcount).
+//
+//go:norace
+func (k *Kref) Read() int64 { return k.a.Read() }
+
 // Peek reads the counter without a visible operation, for oracles and reports.
 //
 //go:norace

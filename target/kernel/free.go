@@ -115,8 +115,9 @@ func (f *free) spawn(t *Task) {
 	f.all = append(f.all, t)
 	f.mu.Unlock()
 	t.noise = mix(f.m.opt.Seed + t.path)
-	f.enter()
-	go f.body(t)
+	if f.enter() { // else a daemon was late: the run is over and nothing may start
+		go f.body(t)
+	}
 }
 
 // enter counts something that keeps the run alive; false when the run is over.

@@ -270,3 +270,14 @@ func (l *List[T]) Peek() []*T {
 	}
 	return out
 }
+
+// Each calls fn for every owner until it returns false, without a visible operation. For oracles.
+//
+//go:norace
+func (l *List[T]) Each(fn func(*T) bool) {
+	for n := l.head; n != nil; n = n.next {
+		if !fn(n.owner) {
+			return
+		}
+	}
+}

@@ -121,9 +121,11 @@ type Result struct {
 	Tasks    []string // names, by index
 	Seq      []uint16 // which task performed each step, by index into Tasks
 	Events   []Event  // with Options.Record
+	Pending  []Event  // with Options.Record: what the other tasks were about to do when the run was ended
 	Now      Jiffies
 	Fallible int    // how many fallible steps there were
 	Failed   string // which one was made to fail
+	Snapshot any    // of the harness: what the structures looked like, with Options.Record
 	Pruned   bool   // the chooser gave the run up
 	Live     int    // objects that were not freed
 }

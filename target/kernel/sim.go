@@ -47,6 +47,9 @@ type sim struct {
 	pruned  bool
 	idleGen int
 	ended   bool
+	fresh   bool // the running task has been picked and has not performed an operation since
+	names   []string
+	pending []Event
 }
 
 // NewSim makes a machine of the sim back end. Close it after the last run.
@@ -64,7 +67,7 @@ func NewSim() *Machine {
 }
 
 // Run boots the machine, runs main as its first task, called name, and lets every task come to its end. The
-// result's slices are the caller's. Not to be called by a task.
+// result's Tasks and Seq are overwritten by the machine's next run. Not to be called by a task.
 //
 //go:norace
 func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)) *Result {
@@ -94,6 +97,7 @@ func (s *sim) begin(ch Chooser) {
 	s.clock, s.armSeq, s.steps, s.hash, s.fp = 0, 0, 0, 0, 0
 	s.killing, s.pruned, s.ended = false, false, false
 	s.idleGen = 0
+	s.pending = nil
 }
 
 //go:norace
@@ -103,11 +107,11 @@ func (s *sim) result() *Result {
 		Steps: s.steps, Hash: s.hash, State: s.fp, Findings: m.findings, Now: s.clock,
 		Fallible: m.fallible, Failed: m.failed, Pruned: s.pruned, Live: len(m.live),
 	}
-	r.Seq = append(make([]uint16, 0, len(s.seq)), s.seq...)
-	r.Tasks = make([]string, len(s.all))
-	for i, t := range s.all {
-		r.Tasks[i] = t.name
+	s.names = s.names[:0]
+	for _, t := range s.all {
+		s.names = append(s.names, t.name)
 	}
+	r.Seq, r.Tasks, r.Pending = s.seq, s.names, s.pending
 	if m.rec != nil {
 		r.Events = m.rec.events
 	}
@@ -190,6 +194,9 @@ func (s *sim) yield(t *Task) {
 	if s.killing {
 		t.die()
 	}
+	if s.fresh && t.ri > 0 {
+		return // picked a moment ago and nothing visible has happened since: that choice stands
+	}
 	if raceEnabled {
 		t.handOver()
 	} else if n := s.choose(t); n != t {
@@ -199,6 +206,7 @@ func (s *sim) yield(t *Task) {
 			t.die()
 		}
 	}
+	s.fresh = true
 	if t.idleGen != s.idleGen {
 		t.idleGen = s.idleGen
 		raceAcquire(unsafe.Pointer(&s.idleGen))
@@ -326,6 +334,7 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 		return
 	}
 	s.steps++
+	s.fresh = false
 	if s.steps > s.m.opt.MaxSteps && !s.killing {
 		s.m.Report(&Finding{Oracle: "hang", Title: "livelock: the run does not end", Text: s.m.DumpTasks(), Fatal: true})
 	}
@@ -477,9 +486,26 @@ func (s *sim) remove(a *alarm) {
 
 //go:norace
 func (s *sim) stop() {
+	if !s.killing && s.m.rec != nil {
+		s.notePending()
+	}
 	s.killing = true
 	if t := s.cur; t != nil {
 		t.die()
+	}
+}
+
+// notePending keeps what every other task was about to do when the run was ended.
+//
+//go:norace
+func (s *sim) notePending() {
+	for _, t := range s.all {
+		if !t.exited && t != s.cur && t.pendCell != nil {
+			s.pending = append(s.pending, Event{
+				Task: t.name, Op: t.pend, Cell: t.pendCell.label(), Obj: t.pendCell.o.Name(),
+				Text: t.pend.String() + " " + t.pendCell.label(),
+			})
+		}
 	}
 }
 
@@ -492,6 +518,7 @@ func (s *sim) loop() {
 		t := s.next
 		s.next = nil
 		s.cur = t
+		s.fresh = true
 		s.resume(t)
 		s.cur = nil
 		if raceEnabled && !s.killing {

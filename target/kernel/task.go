@@ -55,7 +55,7 @@ type Task struct {
 	created bool // has not been woken for the first time
 	entered bool
 	exited  bool
-	reaped  bool // its memory is gone
+	reaped  uint64 // RCU generation after which its memory is gone, 0 if it is not
 	stopReq bool
 	fn      func(cur *Task, data any) int
 	data    any
@@ -339,7 +339,7 @@ func WakeUpProcess(t *Task) bool {
 	if t.m.rec != nil {
 		t.m.rec.text("wake_up_process(%s)", t.name)
 	}
-	if t.reaped {
+	if t.gone() {
 		t.m.Report(&Finding{Oracle: "use-after-free", Title: "wake_up_process of a task that is gone", Text: t.name, Fatal: true})
 		return false
 	}
@@ -386,7 +386,7 @@ func KthreadStop(cur, t *Task) int {
 	if m.rec != nil {
 		m.rec.text("kthread_stop(%s)", t.name)
 	}
-	if t.reaped {
+	if t.gone() {
 		m.Report(&Finding{Oracle: "use-after-free", Title: "kthread_stop of a task that is gone", Text: t.name, Fatal: true})
 	}
 	t.g.lock(m)
@@ -395,8 +395,24 @@ func KthreadStop(cur, t *Task) int {
 	raceReleaseMerge(unsafe.Pointer(&t.c))
 	t.wake()
 	t.exitC.Wait(cur)
-	t.reaped = true
+	m.rcu.g.lock(m)
+	m.rcu.gen++
+	t.reaped = m.rcu.gen
+	m.rcu.g.unlock(m)
 	return t.result
+}
+
+// gone reports whether the memory of t has been given back: it has ended, kthread_stop has dropped the last
+// reference, and the running task is in no RCU read section that was open then.
+// C: delayed_put_task_struct, kernel/exit.c.
+//
+//go:norace
+func (t *Task) gone() bool {
+	if t.reaped == 0 {
+		return false
+	}
+	cur := t.m.b.here()
+	return cur == nil || cur.rcu == 0 || cur.rcuGen >= t.reaped
 }
 
 // KthreadShouldStop reports whether kthread_stop has been called for the running task.
@@ -537,7 +553,7 @@ func SendSig(sig int, t *Task) {
 	if t.m.rec != nil {
 		t.m.rec.text("send_sig(%d, %s)", sig, t.name)
 	}
-	if t.reaped {
+	if t.gone() {
 		t.m.Report(&Finding{Oracle: "use-after-free", Title: "send_sig to a task that is gone", Text: t.name, Fatal: true})
 		return
 	}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+
+package sock
+
+import "github.com/seed17199236/svcfuzz/target/kernel"
+
+// Net is a network namespace: a port space of its own for each family and protocol, and the slots in which modules
+// keep what they have per namespace. C: struct net
+type Net struct {
+	kernel.Obj
+	Name string
+
+	count kernel.Kref
+	impl  network
+	keys  []string // of the data slots
+	vals  []any
+
+	// The network in memory.
+	lock  kernel.Spinlock     // ports, nextPort, hold, held
+	ports map[portKey][]*Sock // bound sockets, oldest first; looked up, never walked
+	next  uint16              // the port to try first when the network chooses
+	hold  bool                // sent datagrams stay in the send buffer
+	held  []heldTx
+}
+
+// NewNet makes a namespace with the network in memory; it cannot fail. The caller holds the one reference. Process
+// context.
+//
+// C: copy_net_ns, net/core/net_namespace.c
+func NewNet(cur *kernel.Task, m *kernel.Machine, name string) *Net {
+	net := newNet(m, name)
+	net.impl = memNet{}
+	net.lock.Init(&net.Obj, "net_hash")
+	net.ports = make(map[portKey][]*Sock)
+	net.next = firstPort
+	return net
+}
+
+func newNet(m *kernel.Machine, name string) *Net {
+	net := kernel.StaticObj[Net](m, "net")
+	net.Name = name
+	net.count.Init(&net.Obj, "net.count")
+	return net
+}
+
+// Get takes a reference; the caller holds one. Any context. C: get_net
+func (net *Net) Get() { net.count.Get() }
+
+// Put drops a reference. With the last one the namespace is gone, and its use is a use after free. Any context.
+// C: put_net
+func (net *Net) Put() {
+	net.count.Put(func() {
+		net.impl.free(net)
+		kernel.Kfree(net)
+	})
+}
+
+// Refs is the number of references, without a visible operation, for oracles.
+func (net *Net) Refs() int64 { return net.count.Peek() }
+
+// Data is what a module stored under key, nil if nothing. Any context; not a visible operation, because the slots
+// are constant once the namespace is in use. C: net_generic
+func (net *Net) Data(key string) any {
+	for i, k := range net.keys {
+		if k == key {
+			return net.vals[i]
+		}
+	}
+	return nil
+}
+
+// SetData stores what a module keeps for this namespace. To be called while nothing else uses the namespace: when a
+// module is loaded or the namespace is made. C: ops_init, net/core/net_namespace.c
+func (net *Net) SetData(key string, v any) {
+	for i, k := range net.keys {
+		if k == key {
+			net.vals[i] = v
+			return
+		}
+	}
+	net.keys, net.vals = append(net.keys, key), append(net.vals, v)
+}
+
+// HoldTx, while on, keeps every datagram sent in its sender's send buffer, as a network card does that has come to a
+// standstill; turning it off completes them all and calls SkWriteSpace of the senders. In memory only; any context.
+func (net *Net) HoldTx(on bool) {
+	net.lock.LockBH()
+	net.hold = on
+	if !on {
+		for _, h := range net.held {
+			h.sk.lk.LockBH()
+			h.sk.SkWmemQueued.Sub(int64(h.n))
+			h.sk.event(evSpace)
+			h.sk.lk.UnlockBH()
+		}
+		net.held = nil
+	}
+	net.lock.UnlockBH()
+}
+
+// heldTx is a datagram that HoldTx keeps in its sender's buffer.
+type heldTx struct {
+	sk *Sock
+	n  int
+}

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+package sunrpc
+
+import (
+	"strconv"
+
+	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/sock"
+)
+
+const (
+	RPCBIND_PROGRAM = 100000
+	RPCBIND_PORT    = 111
+
+	RPCBVERS_2 = 2
+	RPCBVERS_3 = 3
+	RPCBVERS_4 = 4
+
+	RPCBPROC_NULL    = 0
+	RPCBPROC_SET     = 1
+	RPCBPROC_UNSET   = 2
+	RPCBPROC_GETPORT = 3
+	RPCBPROC_GETADDR = 3
+	RPCBPROC_DUMP    = 4
+
+	RPCBIND_NETID_UDP  = "udp"
+	RPCBIND_NETID_TCP  = "tcp"
+	RPCBIND_NETID_UDP6 = "udp6"
+	RPCBIND_NETID_TCP6 = "tcp6"
+
+	// RPCB_OWNER_STRING is the owner the kernel claims; rpcbind looks at it on the local socket only.
+	RPCB_OWNER_STRING = "0"
+)
+
+// eacces is EACCES: rpcbind was reached and said no.
+const eacces = 13
+
+// RpcbindArgs is the argument of an rpcbind call. Version 2 uses RProt and RPort, 3 and 4 use the strings. An RAddr is
+// a universal address such as "0.0.0.0.15.255".
+type RpcbindArgs struct {
+	RProg  uint32
+	RVers  uint32
+	RProt  uint32
+	RPort  uint16
+	RNetid string
+	RAddr  string
+	ROwner string
+}
+
+// RpcbindPort is the way to a namespace's rpcbind. Both functions may sleep and return 0 or -errno; an rpcbind that
+// does not speak a version says -EPROTONOSUPPORT.
+type RpcbindPort interface {
+	// Ping calls procedure 0 of a version, over the local socket or over loopback TCP.
+	Ping(cur *kernel.Task, afLocal bool, vers uint32) int
+	// Call calls SET, UNSET (result: 1 done, 0 not), or GETPORT and GETADDR (result: the port, 0 if there is none).
+	Call(cur *kernel.Task, afLocal bool, vers, proc uint32, args *RpcbindArgs) (result uint32, err int)
+}
+
+// RpcbState is what rpcb_clnt.c keeps in variables, and the way to rpcbind for all namespaces that have none of their
+// own; nil: no rpcbind is running. Port is set before the first service starts.
+type RpcbState struct {
+	RpcbCreateLocalMutex kernel.Mutex
+	Port                 RpcbindPort
+}
+
+func (s *RpcbState) init(rpc *Sunrpc) {
+	s.RpcbCreateLocalMutex.Init(&rpc.Obj, "rpcb_create_local_mutex")
+}
+
+// RpcClnt is as much of struct rpc_clnt as rpcbind calls need: the program version it speaks and the calls in flight.
+type RpcClnt struct {
+	kernel.Obj
+	Vers    uint32
+	AfLocal bool
+	Port    RpcbindPort // nil: nobody listens
+	Tasks   kernel.Atomic
+	Idle    kernel.WaitQueueHead
+}
+
+// Poison drops the pointers of a freed client.
+func (c *RpcClnt) Poison() { c.Port = nil }
+
+// rpcCreate makes a client of version vers; nil if there is no memory. May sleep.
+//
+// C: rpc_create, net/sunrpc/clnt.c
+func rpcCreate(m *kernel.Machine, port RpcbindPort, afLocal bool, vers uint32) *RpcClnt {
+	c := kernel.Kzalloc[RpcClnt](m, "rpc_clnt", kernel.GFP_KERNEL)
+	if c == nil {
+		return nil
+	}
+	c.Vers = vers
+	c.AfLocal = afLocal
+	c.Port = port
+	c.Tasks.Init(&c.Obj, "cl_tasks")
+	c.Idle.Init(&c.Obj, "destroy_wait")
+	return c
+}
+
+// rpcPing calls procedure 0; -ECONNREFUSED if nobody listens. May sleep.
+//
+// C: rpc_ping, net/sunrpc/clnt.c
+func rpcPing(cur *kernel.Task, c *RpcClnt) int {
+	if c.Port == nil {
+		return -kernel.ECONNREFUSED
+	}
+	return c.Port.Ping(cur, c.AfLocal, c.Vers)
+}
+
+// rpcCallSync calls a procedure and waits for the answer. May sleep.
+//
+// C: rpc_call_sync, net/sunrpc/clnt.c
+func rpcCallSync(cur *kernel.Task, c *RpcClnt, proc uint32, args *RpcbindArgs) (uint32, int) {
+	c.Tasks.Inc()
+	res, err := uint32(0), -kernel.ECONNREFUSED
+	if c.Port != nil {
+		res, err = c.Port.Call(cur, c.AfLocal, c.Vers, proc, args)
+	}
+	if c.Tasks.DecAndTest() {
+		c.Idle.WakeUpAll()
+	}
+	return res, err
+}
+
+// rpcShutdownClient waits until no call is in flight and frees the client. May sleep.
+//
+// C: rpc_shutdown_client, net/sunrpc/clnt.c
+func rpcShutdownClient(cur *kernel.Task, c *RpcClnt) {
+	kernel.WaitEvent(cur, &c.Idle, func() bool { return c.Tasks.Read() == 0 })
+	kernel.Kfree(c)
+}
+
+// rpcbGetLocal counts one more user of the clients if there are any; returns the users then, 0 for none.
+//
+// C: rpcb_get_local, net/sunrpc/rpcb_clnt.c
+func rpcbGetLocal(sn *SunrpcNet) int64 {
+	sn.RpcbClntLock.Lock()
+	if sn.RpcbUsers.Read() != 0 {
+		sn.RpcbUsers.Inc()
+	}
+	cnt := sn.RpcbUsers.Read()
+	sn.RpcbClntLock.Unlock()
+	return cnt
+}
+
+// RpcbPutLocal gives up what RpcbCreateLocal took; the last user frees the clients. One call too many is ignored as
+// long as there is no other user. May sleep.
+//
+// C: rpcb_put_local, net/sunrpc/rpcb_clnt.c
+func RpcbPutLocal(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
+	sn := rpc.SunrpcNet(net)
+	clnt := sn.RpcbLocalClnt.Load()
+	clnt4 := sn.RpcbLocalClnt4.Load()
+	shutdown := false
+
+	sn.RpcbClntLock.Lock()
+	if sn.RpcbUsers.Read() != 0 {
+		left := sn.RpcbUsers.AddReturn(-1)
+		if left == 0 {
+			sn.RpcbLocalClnt.Store(nil)
+			sn.RpcbLocalClnt4.Store(nil)
+		}
+		shutdown = left == 0
+	}
+	sn.RpcbClntLock.Unlock()
+
+	if shutdown {
+		if clnt4 != nil {
+			rpcShutdownClient(cur, clnt4)
+		}
+		if clnt != nil {
+			rpcShutdownClient(cur, clnt)
+		}
+	}
+}
+
+// rpcbSetLocal publishes the clients with one user. RpcbCreateLocalMutex is held. That they use the local socket, which
+// C notes per namespace, the clients know themselves.
+//
+// C: rpcb_set_local, net/sunrpc/rpcb_clnt.c
+func rpcbSetLocal(sn *SunrpcNet, clnt, clnt4 *RpcClnt) {
+	sn.RpcbLocalClnt.Store(clnt)
+	sn.RpcbLocalClnt4.Store(clnt4)
+	sn.Machine().SmpWmb()
+	sn.RpcbUsers.Set(1)
+}
+
+// rpcbCreateLocalUnix makes the clients over the local socket, which answers a ping only if an rpcbind listens
+// there. RpcbCreateLocalMutex is held; may sleep.
+//
+// C: rpcb_create_local_unix, net/sunrpc/rpcb_clnt.c
+func rpcbCreateLocalUnix(cur *kernel.Task, sn *SunrpcNet, port RpcbindPort) int {
+	clnt := rpcCreate(cur.Machine(), port, true, RPCBVERS_2)
+	if clnt == nil {
+		return -kernel.ENOMEM
+	}
+	if err := rpcPing(cur, clnt); err != 0 {
+		rpcShutdownClient(cur, clnt)
+		return err
+	}
+	rpcbSetLocal(sn, clnt, rpcbBindV4(cur, clnt))
+	return 0
+}
+
+// rpcbCreateLocalNet makes the clients over loopback TCP, without asking whether anybody listens.
+// RpcbCreateLocalMutex is held; may sleep.
+//
+// C: rpcb_create_local_net, net/sunrpc/rpcb_clnt.c
+func rpcbCreateLocalNet(cur *kernel.Task, sn *SunrpcNet, port RpcbindPort) int {
+	clnt := rpcCreate(cur.Machine(), port, false, RPCBVERS_2)
+	if clnt == nil {
+		return -kernel.ENOMEM
+	}
+	rpcbSetLocal(sn, clnt, rpcbBindV4(cur, clnt))
+	return 0
+}
+
+// rpcbBindV4 makes the version 4 client beside clnt, nil if rpcbind does not speak it or there is no memory.
+//
+// C: rpc_bind_new_program, net/sunrpc/clnt.c
+func rpcbBindV4(cur *kernel.Task, clnt *RpcClnt) *RpcClnt {
+	clnt4 := rpcCreate(cur.Machine(), clnt.Port, clnt.AfLocal, RPCBVERS_4)
+	if clnt4 == nil {
+		return nil
+	}
+	if rpcPing(cur, clnt4) != 0 {
+		rpcShutdownClient(cur, clnt4)
+		return nil
+	}
+	return clnt4
+}
+
+// RpcbCreateLocal makes the clients of net's rpcbind, or counts one more user of them; 0 or -errno. Every success
+// needs one RpcbPutLocal. May sleep.
+//
+// C: rpcb_create_local, net/sunrpc/rpcb_clnt.c
+func RpcbCreateLocal(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) int {
+	sn := rpc.SunrpcNet(net)
+	result := 0
+	if rpcbGetLocal(sn) != 0 {
+		return result
+	}
+	rpc.Rpcb.RpcbCreateLocalMutex.Lock(cur)
+	if rpcbGetLocal(sn) == 0 {
+		port := sn.RpcbindPort
+		if port == nil {
+			port = rpc.Rpcb.Port
+		}
+		if rpcbCreateLocalUnix(cur, sn, port) != 0 {
+			result = rpcbCreateLocalNet(cur, sn, port)
+		}
+	}
+	rpc.Rpcb.RpcbCreateLocalMutex.Unlock(cur)
+	return result
+}
+
+// rpcbRegisterCall makes a SET or UNSET call; -EACCES: rpcbind said no. May sleep.
+//
+// C: rpcb_register_call, net/sunrpc/rpcb_clnt.c
+func rpcbRegisterCall(cur *kernel.Task, clnt *RpcClnt, proc uint32, args *RpcbindArgs) int {
+	result, err := rpcCallSync(cur, clnt, proc, args)
+	if err < 0 {
+		return err
+	}
+	if result == 0 {
+		return -eacces
+	}
+	return 0
+}
+
+// RpcbRegister tells net's rpcbind, in version 2, that prog and vers are served on port over prot (IPPROTO_*), or
+// for port 0 that they are no longer served at all. The clients exist. 0 or -errno; may sleep.
+//
+// C: rpcb_register, net/sunrpc/rpcb_clnt.c
+func RpcbRegister(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, prog, vers, prot uint32, port uint16) int {
+	sn := rpc.SunrpcNet(net)
+	args := RpcbindArgs{RProg: prog, RVers: vers, RProt: prot, RPort: port}
+	proc := uint32(RPCBPROC_UNSET)
+	if port != 0 {
+		proc = RPCBPROC_SET
+	}
+	return rpcbRegisterCall(cur, sn.RpcbLocalClnt.Load(), proc, &args)
+}
+
+// rpcbRegisterInet4 fills in and makes the call for an IPv4 address; port 0 unregisters.
+//
+// C: rpcb_register_inet4, net/sunrpc/rpcb_clnt.c
+func rpcbRegisterInet4(cur *kernel.Task, sn *SunrpcNet, sap *SockAddr, args *RpcbindArgs) int {
+	return rpcbRegisterAddr(cur, sn, sap, args)
+}
+
+// rpcbRegisterInet6 fills in and makes the call for an IPv6 address; port 0 unregisters.
+//
+// C: rpcb_register_inet6, net/sunrpc/rpcb_clnt.c
+func rpcbRegisterInet6(cur *kernel.Task, sn *SunrpcNet, sap *SockAddr, args *RpcbindArgs) int {
+	return rpcbRegisterAddr(cur, sn, sap, args)
+}
+
+// rpcbRegisterAddr is the common body of the two functions above, which are twins in C.
+func rpcbRegisterAddr(cur *kernel.Task, sn *SunrpcNet, sap *SockAddr, args *RpcbindArgs) int {
+	args.RAddr = RpcSockaddr2uaddr(*sap)
+	proc := uint32(RPCBPROC_UNSET)
+	if sap.Port != 0 {
+		proc = RPCBPROC_SET
+	}
+	return rpcbRegisterCall(cur, sn.RpcbLocalClnt4.Load(), proc, args)
+}
+
+// rpcbUnregisterAllProtofamilies removes all registrations of a program version.
+//
+// C: rpcb_unregister_all_protofamilies, net/sunrpc/rpcb_clnt.c
+func rpcbUnregisterAllProtofamilies(cur *kernel.Task, sn *SunrpcNet, args *RpcbindArgs) int {
+	args.RAddr = ""
+	return rpcbRegisterCall(cur, sn.RpcbLocalClnt4.Load(), RPCBPROC_UNSET, args)
+}
+
+// RpcbV4Register tells net's rpcbind, in version 4, that program and version are served at address under netid; with
+// port 0 that they are not; with a nil address that they are not at any. -EPROTONOSUPPORT: rpcbind does not speak
+// version 4; -EAFNOSUPPORT: neither IPv4 nor IPv6. May sleep.
+//
+// C: rpcb_v4_register, net/sunrpc/rpcb_clnt.c
+func RpcbV4Register(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, program, version uint32, address *SockAddr,
+	netid string) int {
+	sn := rpc.SunrpcNet(net)
+	args := RpcbindArgs{RProg: program, RVers: version, RNetid: netid, ROwner: RPCB_OWNER_STRING}
+	if sn.RpcbLocalClnt4.Load() == nil {
+		return -kernel.EPROTONOSUPPORT
+	}
+	if address == nil {
+		return rpcbUnregisterAllProtofamilies(cur, sn, &args)
+	}
+	switch address.Family {
+	case sock.AF_INET:
+		return rpcbRegisterInet4(cur, sn, address, &args)
+	case sock.AF_INET6:
+		return rpcbRegisterInet6(cur, sn, address, &args)
+	}
+	return -kernel.EAFNOSUPPORT
+}
+
+// RpcSockaddr2uaddr is the universal address of RFC 5665 for a: the host, then the port's two bytes in decimal.
+//
+// C: rpc_sockaddr2uaddr, net/sunrpc/addr.c
+func RpcSockaddr2uaddr(a SockAddr) string {
+	host := a.Host()
+	if a.Family == sock.AF_INET6 {
+		host = ntop6(a.IP)
+	}
+	return host + "." + strconv.Itoa(int(a.Port>>8)) + "." + strconv.Itoa(int(a.Port&0xff))
+}
+
+// ntop6 spells an IPv6 address with the longest run of zero groups left out.
+func ntop6(ip [16]byte) string {
+	var g [8]int
+	for i := range g {
+		g[i] = int(ip[2*i])<<8 | int(ip[2*i+1])
+	}
+	if g[0]|g[1]|g[2]|g[3]|g[4] == 0 && g[5] == 0xffff {
+		return "::ffff:" + sock.Addr4(ip[12], ip[13], ip[14], ip[15], 0).Host()
+	}
+	best, blen := -1, 1
+	for i := 0; i < 8; {
+		j := i
+		for j < 8 && g[j] == 0 {
+			j++
+		}
+		if j-i > blen {
+			best, blen = i, j-i
+		}
+		i = max(j, i+1)
+	}
+	s := ""
+	for i := 0; i < 8; {
+		if i == best {
+			s += "::"
+			i += blen
+			continue
+		}
+		if i > 0 && i != best+blen {
+			s += ":"
+		}
+		s += strconv.FormatInt(int64(g[i]), 16)
+		i++
+	}
+	return s
+}
+
+// uaddrPort is the port of a universal address; false if it has none.
+func uaddrPort(uaddr string) (uint16, bool) {
+	port, shift := 0, 0
+	end := len(uaddr)
+	for range 2 {
+		i := end
+		for i > 0 && uaddr[i-1] != '.' {
+			i--
+		}
+		n, err := strconv.Atoi(uaddr[i:end])
+		if i == 0 || err != nil || n < 0 || n > 255 {
+			return 0, false
+		}
+		port |= n << shift
+		shift += 8
+		end = i - 1
+	}
+	return uint16(port), true
+}
+
+// RpcbEntry is one line of an rpcbind's table.
+type RpcbEntry struct {
+	Prog, Vers  uint32
+	Netid, Addr string
+	Owner       string
+}
+
+// RpcbindTable is an rpcbind inside the machine: the table behind versions 2, 3 and 4 of program 100000, without a
+// network. It is an RpcbindPort.
+type RpcbindTable struct {
+	kernel.Obj
+	mutex   kernel.Mutex // the daemon serves one call at a time
+	entries []RpcbEntry  // mutex
+	noV4    bool
+	noLocal bool
+}
+
+// NewRpcbindTable makes an rpcbind that has registered itself, as the daemon does.
+func NewRpcbindTable(m *kernel.Machine) *RpcbindTable {
+	t := kernel.StaticObj[RpcbindTable](m, "rpcbind")
+	t.mutex.Init(&t.Obj, "rpcbind")
+	for _, e := range [...]struct{ netid, addr string }{
+		{RPCBIND_NETID_TCP6, "::.0.111"}, {RPCBIND_NETID_UDP6, "::.0.111"},
+		{RPCBIND_NETID_TCP, "0.0.0.0.0.111"}, {RPCBIND_NETID_UDP, "0.0.0.0.0.111"},
+	} {
+		for vers := uint32(RPCBVERS_4); vers >= RPCBVERS_2; vers-- {
+			if vers == RPCBVERS_2 && (e.netid == RPCBIND_NETID_TCP6 || e.netid == RPCBIND_NETID_UDP6) {
+				continue
+			}
+			t.entries = append(t.entries, RpcbEntry{RPCBIND_PROGRAM, vers, e.netid, e.addr, "superuser"})
+		}
+	}
+	return t
+}
+
+// Portmapper turns the table into an old portmapper: version 2 over TCP only. Before the first call.
+func (t *RpcbindTable) Portmapper() { t.noV4, t.noLocal = true, true }
+
+// Peek lists the table without a visible operation, for oracles.
+func (t *RpcbindTable) Peek() []RpcbEntry { return append([]RpcbEntry(nil), t.entries...) }
+
+// Ping is procedure 0.
+func (t *RpcbindTable) Ping(cur *kernel.Task, afLocal bool, vers uint32) int {
+	t.mutex.Lock(cur)
+	defer t.mutex.Unlock(cur)
+	return t.speaks(afLocal, vers)
+}
+
+func (t *RpcbindTable) speaks(afLocal bool, vers uint32) int {
+	if afLocal && t.noLocal {
+		return -kernel.ECONNREFUSED
+	}
+	if vers < RPCBVERS_2 || vers > RPCBVERS_4 || t.noV4 && vers != RPCBVERS_2 {
+		return -kernel.EPROTONOSUPPORT
+	}
+	return 0
+}
+
+// Call is procedures SET, UNSET, GETPORT and GETADDR. An injected failure stands for a daemon that went away.
+func (t *RpcbindTable) Call(cur *kernel.Task, afLocal bool, vers, proc uint32, args *RpcbindArgs) (uint32, int) {
+	t.mutex.Lock(cur)
+	defer t.mutex.Unlock(cur)
+	if err := t.speaks(afLocal, vers); err != 0 {
+		return 0, err
+	}
+	if cur.Machine().AllocFails("rpcb_register") {
+		return 0, -kernel.ECONNREFUSED
+	}
+	e := RpcbEntry{args.RProg, args.RVers, args.RNetid, args.RAddr, args.ROwner}
+	if vers == RPCBVERS_2 {
+		e.Netid, e.Addr = "", ""
+		switch args.RProt {
+		case IPPROTO_UDP:
+			e.Netid = RPCBIND_NETID_UDP
+		case IPPROTO_TCP:
+			e.Netid = RPCBIND_NETID_TCP
+		}
+		e.Addr = RpcSockaddr2uaddr(sock.AnyAddr(sock.AF_INET, args.RPort))
+	}
+	switch proc {
+	case RPCBPROC_SET:
+		return t.set(e), 0
+	case RPCBPROC_UNSET:
+		if vers != RPCBVERS_2 {
+			return t.unset(e.Prog, e.Vers, e.Netid), 0
+		}
+		// Version 2 ignores the protocol here.
+		return t.unset(e.Prog, e.Vers, RPCBIND_NETID_UDP) | t.unset(e.Prog, e.Vers, RPCBIND_NETID_TCP), 0
+	case RPCBPROC_GETPORT:
+		return t.port(e), 0
+	}
+	return 0, -kernel.EOPNOTSUPP
+}
+
+// port is where e's version is served under its netid, or else any version of the program; 0: none is.
+func (t *RpcbindTable) port(e RpcbEntry) uint32 {
+	uaddr := ""
+	for _, x := range t.entries {
+		if x.Prog != e.Prog || x.Netid != e.Netid {
+			continue
+		}
+		if x.Vers == e.Vers {
+			uaddr = x.Addr
+			break
+		}
+		if uaddr == "" {
+			uaddr = x.Addr
+		}
+	}
+	port, _ := uaddrPort(uaddr)
+	return uint32(port)
+}
+
+// set adds an entry. A triple that is there already stays as it is, and only the same address is agreed to.
+func (t *RpcbindTable) set(e RpcbEntry) uint32 {
+	if e.Netid == "" || e.Addr == "" {
+		return 0
+	}
+	for _, x := range t.entries {
+		if x.Prog == e.Prog && x.Vers == e.Vers && x.Netid == e.Netid {
+			if x.Addr == e.Addr {
+				return 1
+			}
+			return 0
+		}
+	}
+	t.entries = append(t.entries, e)
+	return 1
+}
+
+// unset removes the entries of a program version under one netid, or under all for ""; 1 if there were any.
+func (t *RpcbindTable) unset(prog, vers uint32, netid string) uint32 {
+	found := uint32(0)
+	kept := t.entries[:0]
+	for _, x := range t.entries {
+		if x.Prog == prog && x.Vers == vers && (netid == "" || x.Netid == netid) {
+			found = 1
+			continue
+		}
+		kept = append(kept, x)
+	}
+	t.entries = kept
+	return found
+}

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+package sunrpc
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/sock"
+)
+
+// wireRandom picks at random; the same seed gives the same run.
+type wireRandom struct{ x uint64 }
+
+func (r *wireRandom) next(n int) int {
+	r.x ^= r.x << 13
+	r.x ^= r.x >> 7
+	r.x ^= r.x << 17
+	return int((r.x >> 33) % uint64(n))
+}
+
+func (r *wireRandom) Pick(c *kernel.Choice) *kernel.Task { return c.Runnable[r.next(len(c.Runnable))] }
+
+// wireRanked runs the task of the highest rank; at a few random steps the running one becomes the lowest.
+type wireRanked struct {
+	wireRandom
+	rank map[*kernel.Task]uint64
+	low  uint64
+	drop []int
+}
+
+func newWireRanked(seed, span int) *wireRanked {
+	r := &wireRanked{rank: map[*kernel.Task]uint64{}, low: 9}
+	r.x = uint64(seed)*2654435761 + 88172645463325252
+	for range 3 {
+		r.drop = append(r.drop, r.next(span))
+	}
+	slices.Sort(r.drop)
+	return r
+}
+
+func (r *wireRanked) Pick(c *kernel.Choice) *kernel.Task {
+	for {
+		var best *kernel.Task
+		for _, t := range c.Runnable {
+			if r.rank[t] == 0 {
+				r.rank[t] = uint64(100 + r.next(1<<30))
+			}
+			if best == nil || r.rank[t] > r.rank[best] {
+				best = t
+			}
+		}
+		if len(r.drop) == 0 || c.Step < r.drop[0] {
+			return best
+		}
+		r.low--
+		r.rank[best] = r.low
+		r.drop = r.drop[1:]
+	}
+}
+
+// wire is a transport that only exists in this test: a queue of requests and a count of replies.
+type wire struct {
+	SvcXprt
+	lock    kernel.Spinlock
+	in      [][]byte
+	irq     kernel.Softirq
+	replies [][]byte
+	pending int // connections to accept, for a listener
+	wd      *wireWorld
+	detach  bool
+}
+
+type wireWorld struct {
+	rpc     *Sunrpc
+	net     *sock.Net
+	serv    *SvcServ
+	prog    *SvcProgram
+	xcl     *SvcXprtClass
+	all     []*wire
+	freed   int
+	handled int
+
+	accepted kernel.Jiffies // when the first connection was
+}
+
+func (wd *wireWorld) newWire(serv *SvcServ, sa SockAddr) *SvcXprt {
+	w := kernel.Kzalloc[wire](wd.rpc.Machine(), "wire", kernel.GFP_KERNEL)
+	if w == nil {
+		return nil
+	}
+	w.wd = wd
+	w.lock.Init(&w.Obj, "wire")
+	w.irq.Init(&w.Obj, "wire")
+	SvcXprtInit(wd.net, wd.xcl, &w.SvcXprt, serv)
+	w.XptContainer = w
+	SvcXprtSetLocal(&w.SvcXprt, sa)
+	wd.all = append(wd.all, w)
+	return &w.SvcXprt
+}
+
+// dataReady is what the test's network calls.
+func (w *wire) dataReady(b []byte) {
+	w.irq.Raise(func() {
+		w.lock.LockBH()
+		if w.detach {
+			w.lock.UnlockBH()
+			return
+		}
+		if b == nil {
+			w.pending++
+		} else {
+			w.in = append(w.in, b)
+		}
+		if b == nil {
+			w.XptFlags.SetBit(XPT_CONN)
+		} else {
+			w.XptFlags.SetBit(XPT_DATA)
+		}
+		SvcXprtEnqueue(&w.SvcXprt)
+		w.lock.UnlockBH()
+	})
+}
+
+type wireOps struct{ wd *wireWorld }
+
+func (o *wireOps) XpoCreate(cur *kernel.Task, serv *SvcServ, net *sock.Net, sa SockAddr, flags int) (*SvcXprt, int) {
+	if flags == 7 {
+		return nil, -kernel.EADDRINUSE
+	}
+	xprt := o.wd.newWire(serv, sa)
+	if xprt == nil {
+		return nil, -kernel.ENOMEM
+	}
+	if flags == 1 {
+		xprt.XptFlags.SetBit(XPT_LISTENER)
+	}
+	return xprt, 0
+}
+
+func (o *wireOps) XpoAccept(cur *kernel.Task, xprt *SvcXprt) *SvcXprt {
+	w := xprt.XptContainer.(*wire)
+	xprt.XptFlags.ClearBit(XPT_CONN)
+	w.lock.LockBH()
+	n := w.pending
+	if n > 0 {
+		w.pending--
+	}
+	w.lock.UnlockBH()
+	if n == 0 {
+		return nil
+	}
+	xprt.XptFlags.SetBit(XPT_CONN)
+	if o.wd.accepted == 0 {
+		o.wd.accepted = cur.Machine().Jiffies()
+	}
+	return o.wd.newWire(xprt.XptServer, sock.Addr4(127, 0, 0, 1, 700))
+}
+
+func (o *wireOps) XpoHasWspace(xprt *SvcXprt) bool { return true }
+
+func (o *wireOps) XpoRecvfrom(cur *kernel.Task, rqstp *SvcRqst) int {
+	w := rqstp.RqXprt.Load().XptContainer.(*wire)
+	w.XptFlags.ClearBit(XPT_DATA)
+	w.lock.LockBH()
+	var b []byte
+	if len(w.in) > 0 {
+		b, w.in = w.in[0], w.in[1:]
+	}
+	w.lock.UnlockBH()
+	if b == nil {
+		return -kernel.EAGAIN
+	}
+	w.XptFlags.SetBit(XPT_DATA)
+	copy(rqstp.RqArg.Head.IovMem, b)
+	rqstp.RqArg.Head.IovLen = uint64(len(b))
+	rqstp.RqArg.Len = uint32(len(b))
+	rqstp.RqArg.PageLen = 0
+	rqstp.RqProt = IPPROTO_UDP
+	rqstp.RqRespages = 1
+	rqstp.RqNextPage = 2
+	return len(b)
+}
+
+func (o *wireOps) XpoSendto(cur *kernel.Task, rqstp *SvcRqst) int {
+	w := rqstp.RqXprt.Load().XptContainer.(*wire)
+	w.replies = append(w.replies, rqstp.RqRes.Flatten())
+	o.wd.handled++
+	return int(rqstp.RqRes.Len)
+}
+
+func (o *wireOps) XpoReleaseRqst(cur *kernel.Task, rqstp *SvcRqst) {}
+
+func (o *wireOps) XpoDetach(cur *kernel.Task, xprt *SvcXprt) {
+	w := xprt.XptContainer.(*wire)
+	w.lock.LockBH()
+	w.detach = true
+	w.lock.UnlockBH()
+}
+
+func (o *wireOps) XpoFree(cur *kernel.Task, xprt *SvcXprt) {
+	o.wd.freed++
+	kernel.Kfree(xprt.XptContainer.(*wire))
+}
+
+func (o *wireOps) XpoSecurePort(rqstp *SvcRqst) bool { return SvcPortIsPrivileged(&rqstp.RqAddr) }
+func (o *wireOps) XpoAdjustWspace(xprt *SvcXprt)     {}
+
+func wireCall(xid, proc uint32) []byte {
+	var b []byte
+	for _, w := range []uint32{xid, RPC_CALL, RPC_VERSION, 4711, 1, proc, 0, 0, 0, 0} {
+		b = binary.BigEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+// bootWire makes the wireWorld of one run: a program 4711 with one procedure that answers with its xid.
+func bootWire(cur *kernel.Task) *wireWorld {
+	m := cur.Machine()
+	wd := &wireWorld{}
+	wd.rpc = New(cur, m)
+	wd.net = sock.NewNet(cur, m, "init_net")
+	wd.xcl = kernel.StaticObj[SvcXprtClass](m, "wire_class")
+	wd.xcl.XclName, wd.xcl.XclOwner, wd.xcl.XclMaxPayload = "wire", wd.rpc.Module, 8192
+	wd.xcl.XclOps = &wireOps{wd}
+	SvcRegXprtClass(wd.rpc, wd.xcl)
+	encode := func(rqstp *SvcRqst, p XdrPtr, _ any) bool {
+		p.Put(rqstp.RqXid)
+		return XdrRessizeCheck(rqstp, p)
+	}
+	vers := &SvcVersion{VsVers: 1, VsNproc: 1, VsXdrsize: 64, VsHidden: true, VsProc: []SvcProcedure{{
+		PcFunc:       func(*kernel.Task, *SvcRqst, any, any) uint32 { return RPC_SUCCESS },
+		PcEncode:     encode,
+		PcXdrressize: 8,
+	}}}
+	wd.prog = &SvcProgram{PgProg: 4711, PgName: "test", PgClass: "test", PgNvers: 2, PgVers: []*SvcVersion{nil, vers},
+		PgStats:        &SvcStat{},
+		PgAuthenticate: func(*kernel.Task, *SvcRqst) int { return SVC_OK }}
+	return wd
+}
+
+// wireLoop is a pooled service's thread.
+func wireLoop(cur *kernel.Task, data any) int {
+	rqstp := data.(*SvcRqst)
+	mod := rqstp.RqServer.SvModule
+	for !cur.KthreadShouldStop() {
+		switch SvcRecv(cur, rqstp, 60*kernel.HZ) {
+		case -kernel.EAGAIN, -kernel.EINTR:
+			continue
+		}
+		SvcProcess(cur, rqstp)
+	}
+	SvcExitThread(cur, rqstp)
+	ModulePut(mod)
+	return 0
+}
+
+func (wd *wireWorld) waitFor(cur *kernel.Task, n int) bool {
+	for range 200 {
+		if wd.handled >= n {
+			return true
+		}
+		kernel.Msleep(cur, 5)
+	}
+	return false
+}
+
+func wireRuns(t *testing.T, opt kernel.Options, n int, main func(cur *kernel.Task, fail func(string))) {
+	t.Helper()
+	m := kernel.NewSim()
+	defer m.Close()
+	for seed := range n {
+		var bad string
+		var ch kernel.Chooser = &wireRandom{uint64(seed)*2654435761 + 88172645463325252}
+		if seed%4 != 0 {
+			ch = newWireRanked(seed, 100<<(seed%3))
+		}
+		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
+			main(cur, func(s string) { bad = s })
+		})
+		if f := r.Worst(); f != nil {
+			t.Fatalf("seed %d: %v\n%s\n%v", seed, f, f.Text, f.Stack)
+		}
+		if bad != "" || r.Live != 0 {
+			t.Fatalf("seed %d: %s, %d objects left", seed, bad, r.Live)
+		}
+	}
+}
+
+func TestPooledService(t *testing.T) {
+	wireRuns(t, kernel.Options{}, 3000, func(cur *kernel.Task, fail func(string)) {
+		wd := bootWire(cur)
+		serv := SvcCreatePooled(cur, wd.rpc, wd.prog, 1024, nil, wireLoop, wd.rpc.Module)
+		wd.serv = serv
+		if got := SvcCreateXprt(cur, serv, "nosuch", wd.net, sock.PF_INET, 1, 0); got != -kernel.EPROTONOSUPPORT {
+			fail("unknown class")
+		}
+		if got := SvcCreateXprt(cur, serv, "wire", wd.net, 99, 1, 0); got != -kernel.EAFNOSUPPORT {
+			fail("unknown family")
+		}
+		if got := SvcCreateXprt(cur, serv, "wire", wd.net, sock.PF_INET, 1, 7); got != -kernel.EADDRINUSE {
+			fail("create error")
+		}
+		for port := range uint16(2) {
+			if got := SvcCreateXprt(cur, serv, "wire", wd.net, sock.PF_INET, 9+port, 0); got != int(9+port) {
+				fail("port")
+			}
+		}
+		wd.all[0].dataReady(wireCall(1, 0))
+		if SvcSetNumThreads(cur, serv, nil, 2) != 0 {
+			fail("start")
+		}
+		for i := range uint32(3) {
+			wd.all[i%2].dataReady(wireCall(2+i, 0))
+		}
+		wd.all[1].dataReady(wireCall(9, 5))
+		if !wd.waitFor(cur, 5) {
+			fail("requests lost")
+		}
+		SvcSetNumThreads(cur, serv, nil, 1)
+		wd.all[1].dataReady(wireCall(6, 0))
+		if !wd.waitFor(cur, 6) {
+			fail("request lost after the shrink")
+		}
+		SvcSetNumThreads(cur, serv, nil, 0)
+		if n := serv.SvNrthreads.Peek(); n != 1 {
+			fail("threads left")
+		}
+		SvcShutdownNet(cur, serv, wd.net)
+		SvcDestroy(cur, serv)
+		if wd.freed != 2 || wd.rpc.Module.Refcnt.Peek() != 0 {
+			fail("transports or module pins left")
+		}
+		for _, w := range wd.all {
+			for _, b := range w.replies {
+				if binary.BigEndian.Uint32(b[4:]) != RPC_REPLY {
+					fail("not a reply")
+				}
+			}
+		}
+	})
+}
+
+func TestStopBeforeFirstRun(t *testing.T) {
+	wireRuns(t, kernel.Options{}, 1000, func(cur *kernel.Task, fail func(string)) {
+		wd := bootWire(cur)
+		serv := SvcCreatePooled(cur, wd.rpc, wd.prog, 1024, nil, wireLoop, wd.rpc.Module)
+		SvcSetNumThreads(cur, serv, nil, 3)
+		SvcSetNumThreads(cur, serv, serv.SvPools[0], 0)
+		SvcDestroy(cur, serv)
+		if wd.rpc.Module.Refcnt.Peek() != 0 {
+			fail("module pins left")
+		}
+	})
+}
+
+func TestFailingSteps(t *testing.T) {
+	for k := 1; k <= 24; k++ {
+		wireRuns(t, kernel.Options{FailAt: k}, 10, func(cur *kernel.Task, fail func(string)) {
+			wd := bootWire(cur)
+			ParamSetPoolMode(cur, wd.rpc, "percpu")
+			serv := SvcCreatePooled(cur, wd.rpc, wd.prog, 1024, nil, wireLoop, nil)
+			if serv == nil {
+				return
+			}
+			SvcCreateXprt(cur, serv, "wire", wd.net, sock.PF_INET, 9, 0)
+			SvcSetNumThreads(cur, serv, nil, 2)
+			SvcSetNumThreads(cur, serv, nil, 0)
+			SvcShutdownNet(cur, serv, wd.net)
+			SvcDestroy(cur, serv)
+		})
+	}
+}
+
+// Connections, the ageing timer that fires while the net is shut down, and threads that stop right after.
+func TestAgeingAgainstShutdown(t *testing.T) {
+	wireRuns(t, kernel.Options{}, 3000, func(cur *kernel.Task, fail func(string)) {
+		wd := bootWire(cur)
+		serv := SvcCreatePooled(cur, wd.rpc, wd.prog, 1024, nil, wireLoop, nil)
+		SvcCreateXprt(cur, serv, "wire", wd.net, sock.PF_INET, 9, 1)
+		SvcSetNumThreads(cur, serv, nil, 1)
+		for range 3 {
+			wd.all[0].dataReady(nil)
+		}
+		for range 50 {
+			if serv.SvTmpcnt.Peek() == 3 {
+				break
+			}
+			kernel.Msleep(cur, 1)
+		}
+		SvcCloseXprt(cur, &wd.all[0].SvcXprt)
+		// Virtual time stands still while anybody wireRuns, so this is the very jiffy of the second round.
+		kernel.ScheduleTimeoutUninterruptible(cur, wd.accepted+2*svcConnAgePeriod*kernel.HZ-cur.Machine().Jiffies())
+		SvcShutdownNet(cur, serv, wd.net)
+		SvcSetNumThreads(cur, serv, nil, 0)
+		if serv.SvTmpcnt.Peek() != 0 || serv.SvTempsocks.Peek() != nil {
+			fail("connections left")
+		}
+		SvcDestroy(cur, serv)
+		if wd.freed != len(wd.all) {
+			fail("transports left")
+		}
+	})
+}
+
+// The defect of 2014: a thread that wireRuns before its creator has stored rq_task must be found.
+func TestRunBeforeRqTask(t *testing.T) {
+	m := kernel.NewSim()
+	defer m.Close()
+	for seed := range 3000 {
+		r := m.Run(newWireRanked(seed, 150), kernel.Options{}, "main", func(cur *kernel.Task) {
+			m := cur.Machine()
+			wd := bootWire(cur)
+			serv := SvcCreate(cur, wd.rpc, wd.prog, 1024, nil)
+			SvcCreateXprt(cur, serv, "wire", wd.net, sock.PF_INET, 9, 0)
+			wd.all[0].dataReady(wireCall(1, 0))
+			wd.all[0].dataReady(wireCall(2, 0))
+			rqstp, _ := SvcPrepareThread(cur, serv, serv.SvPools[0], NUMA_NO_NODE)
+			task := m.KthreadRun(cur, func(cur *kernel.Task, _ any) int {
+				for !cur.KthreadShouldStop() {
+					if SvcRecv(cur, rqstp, kernel.MaxScheduleTimeout) > 0 {
+						SvcProcess(cur, rqstp)
+					}
+				}
+				return 0
+			}, nil, "lockd")
+			rqstp.RqTask.Store(task)
+			wd.waitFor(cur, 2)
+			SvcShutdownNet(cur, serv, wd.net)
+			kernel.KthreadStop(cur, task)
+			SvcExitThread(cur, rqstp)
+			SvcDestroy(cur, serv)
+		})
+		if f := r.Worst(); f != nil {
+			if f.Oracle != "oops" {
+				t.Fatalf("seed %d: %v %s", seed, f, f.Text)
+			}
+			t.Logf("seed %d: %v", seed, f)
+			return
+		}
+	}
+	t.Fatal("never found")
+}
