@@ -32,12 +32,16 @@ const module = "github.com/seed17199236/svcfuzz"
 const rooms = `
 	NONE < target/kernel < target/kernel/sock < target/sunrpc < target/lockd, target/nfs;
 
-	NONE < corpus;
+	NONE < stress/mutant, stress/rpcbind;
 
-	target/lockd, target/nfs, corpus
-	< stress/scenario, stress/explore, stress/oracle
-	< stress/soak, stress/mutant, stress/report
-	< stress, stress/runner, fuzz;
+	target/kernel < stress/explore;
+
+	target/lockd, target/nfs < stress/oracle < stress/scenario;
+
+	stress/scenario, stress/explore < stress/report < stress/soak < stress/job
+	< stress/runner, fuzz, stress;
+
+	stress/mutant, stress/rpcbind < stress;
 `
 
 // portRooms are the rooms that keep the rules of the port.

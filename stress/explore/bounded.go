@@ -9,33 +9,43 @@ import "github.com/seed17199236/svcfuzz/target/kernel"
 // and no more preemptions spent lead to the same futures, and only the first is followed (the state cache of
 // CHESS, Musuvathi and Qadeer, PLDI 2007).
 //
+// A task is preempted only in front of an operation on a cell that another task uses too: a preemption in front
+// of any other operation can be moved behind it, which changes nothing for anybody. Which cells are used by
+// more than one task is learnt; whenever one more turns up, the search starts again.
+//
 // Use: for b.Next() { machine.Run(b, ...) }.
 type Bounded struct {
 	Bound int
-	// NoCache follows every prefix. For tests of the cache itself.
+	// NoCache follows every prefix and preempts everywhere. For tests of the reductions themselves.
 	NoCache bool
 
 	path  []branch
-	depth int // position in path within this run
-	used  int // preemptions in this run
-	seen  map[stateKey]uint8
+	depth int              // position in path within this run
+	used  int              // preemptions in this run
+	seen  map[uint64]uint8 // preemptions spent, by state and running task
 	begun bool
+
+	m      *kernel.Machine
+	shared int // cells known to be shared when this search started
 }
 
 // branch is one choice on the current path.
 type branch struct {
 	options []int32 // task indexes, in the order in which they are tried
 	pos     int
-	preempt bool // options after the first cost a preemption
+	step    int32 // visible operations before it
+	preempt bool  // options after the first cost a preemption
 }
-
-type stateKey struct{ state, cur uint64 }
 
 // Next prepares the next schedule; false when all have been run.
 func (b *Bounded) Next() bool {
-	if !b.begun {
+	if !b.begun || !b.NoCache && b.m != nil && b.m.Shared() != b.shared {
 		b.begun = true
-		b.seen = map[stateKey]uint8{}
+		b.path = b.path[:0]
+		b.seen = map[uint64]uint8{}
+		if b.m != nil {
+			b.shared = b.m.Shared()
+		}
 	} else {
 		for len(b.path) > 0 {
 			last := &b.path[len(b.path)-1]
@@ -58,8 +68,21 @@ func (b *Bounded) States() int { return len(b.seen) }
 
 // Pick implements kernel.Chooser.
 func (b *Bounded) Pick(c *kernel.Choice) *kernel.Task {
-	if b.depth == len(b.path) && !b.grow(c) {
-		return nil
+	if b.m == nil {
+		b.m = c.Runnable[0].Machine()
+		b.shared = b.m.Shared()
+	}
+	if b.depth < len(b.path) {
+		if b.path[b.depth].step != int32(c.Step) {
+			return c.Cur // there was no branch here when this prefix ran first
+		}
+	} else {
+		if !b.NoCache && c.Cur != nil && !c.Cur.PendingShared() {
+			return c.Cur
+		}
+		if !b.grow(c) {
+			return nil
+		}
 	}
 	br := &b.path[b.depth]
 	b.depth++
@@ -77,9 +100,9 @@ func (b *Bounded) Pick(c *kernel.Choice) *kernel.Task {
 
 // grow adds the choice at the end of the path; false if its futures are known.
 func (b *Bounded) grow(c *kernel.Choice) bool {
-	key := stateKey{state: c.State}
+	key := c.State
 	if c.Cur != nil {
-		key.cur = c.Cur.Path()
+		key += 3 * c.Cur.Path()
 	}
 	if !b.NoCache {
 		if used, ok := b.seen[key]; ok && int(used) <= b.used {
@@ -89,7 +112,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	b.seen[key] = uint8(b.used)
 	b.path = append(b.path, branch{})
 	br := &b.path[len(b.path)-1]
-	br.preempt = c.Cur != nil
+	br.preempt, br.step = c.Cur != nil, int32(c.Step)
 	if c.Cur != nil {
 		br.options = append(br.options, int32(c.Cur.Index()))
 		if b.used == b.Bound {

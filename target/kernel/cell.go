@@ -17,6 +17,7 @@ type cell struct {
 	id   uint64 // the same in every interleaving that made the object by the same operations
 	hw   uint64 // sim: history of the last write
 	hr   uint64 // sim: sum of the histories of the reads since
+	by   int32  // sim: index+1 of the only task that has operated on it, -1 for more than one
 }
 
 //go:norace
@@ -135,8 +136,12 @@ func (a *Atomic) Init(o *Obj, name string) { a.c.init(o, name); a.v = 0 }
 func (a *Atomic) Read() int64 {
 	a.c.visible(OpRead, 0)
 	raceAcquireSim(&a.c)
-	v := atomic.LoadInt64(&a.v)
-	if m := a.c.o.m; m.rec != nil {
+	m := a.c.o.m
+	v := a.v
+	if m.sim == nil {
+		v = atomic.LoadInt64(&a.v)
+	}
+	if m.rec != nil {
 		m.rec.text("%s -> %d", a.c.label(), v)
 	}
 	return v
@@ -148,8 +153,13 @@ func (a *Atomic) Read() int64 {
 func (a *Atomic) Set(n int64) {
 	a.c.visible(OpSet, uint64(n))
 	raceReleaseSim(&a.c)
-	atomic.StoreInt64(&a.v, n)
-	if m := a.c.o.m; m.rec != nil {
+	m := a.c.o.m
+	if m.sim != nil {
+		a.v = n
+	} else {
+		atomic.StoreInt64(&a.v, n)
+	}
+	if m.rec != nil {
 		m.rec.text("%s = %d", a.c.label(), n)
 	}
 }
@@ -161,8 +171,15 @@ func (a *Atomic) AddReturn(n int64) int64 {
 	a.c.visible(OpAdd, uint64(n))
 	raceAcquireSim(&a.c)
 	raceReleaseSim(&a.c)
-	v := atomic.AddInt64(&a.v, n)
-	if m := a.c.o.m; m.rec != nil {
+	m := a.c.o.m
+	var v int64
+	if m.sim != nil {
+		a.v += n
+		v = a.v
+	} else {
+		v = atomic.AddInt64(&a.v, n)
+	}
+	if m.rec != nil {
 		m.rec.text("%s %+d -> %d", a.c.label(), n, v)
 	}
 	return v
@@ -219,6 +236,37 @@ func (f *Flags) Init(o *Obj, name string, bits []string) {
 	f.v, f.bits = 0, bits
 }
 
+// word, or and and work on the word with an atomic operation only where tasks run in parallel: in sim the race
+// detector would take it for more order than the primitive promises. or and and return the old word.
+//
+//go:norace
+func (f *Flags) word() uint64 {
+	if f.c.o.m.sim != nil {
+		return f.v
+	}
+	return atomic.LoadUint64(&f.v)
+}
+
+//go:norace
+func (f *Flags) or(mask uint64) uint64 {
+	if f.c.o.m.sim != nil {
+		old := f.v
+		f.v |= mask
+		return old
+	}
+	return atomic.OrUint64(&f.v, mask)
+}
+
+//go:norace
+func (f *Flags) and(mask uint64) uint64 {
+	if f.c.o.m.sim != nil {
+		old := f.v
+		f.v &= mask
+		return old
+	}
+	return atomic.AndUint64(&f.v, mask)
+}
+
 //go:norace
 func (f *Flags) bit(n int) string {
 	if n < len(f.bits) && f.bits[n] != "" {
@@ -244,7 +292,7 @@ func (f *Flags) say(what string, n int, was bool) {
 func (f *Flags) SetBit(n int) {
 	f.c.visible(OpBitSet, uint64(n))
 	raceReleaseSim(&f.c)
-	atomic.OrUint64(&f.v, 1<<n)
+	f.or(1 << n)
 	f.say("set_bit", n, false)
 }
 
@@ -259,7 +307,7 @@ func (f *Flags) Preset(n int) { f.v |= 1 << n }
 func (f *Flags) ClearBit(n int) {
 	f.c.visible(OpBitClear, uint64(n))
 	raceReleaseSim(&f.c)
-	atomic.AndUint64(&f.v, ^(uint64(1) << n))
+	f.and(^(uint64(1) << n))
 	f.say("clear_bit", n, false)
 }
 
@@ -269,7 +317,7 @@ func (f *Flags) ClearBit(n int) {
 func (f *Flags) TestBit(n int) bool {
 	f.c.visible(OpBitTest, uint64(n))
 	raceAcquireSim(&f.c)
-	was := atomic.LoadUint64(&f.v)>>n&1 != 0
+	was := f.word()>>n&1 != 0
 	f.say("test_bit", n, was)
 	return was
 }
@@ -280,7 +328,7 @@ func (f *Flags) TestBit(n int) bool {
 func (f *Flags) TestAny(bits ...int) bool {
 	f.c.visible(OpRead, 0)
 	raceAcquireSim(&f.c)
-	w, mask := atomic.LoadUint64(&f.v), uint64(0)
+	w, mask := f.word(), uint64(0)
 	for _, n := range bits {
 		mask |= 1 << n
 	}
@@ -301,7 +349,7 @@ func (f *Flags) TestAndSetBit(n int) bool {
 	f.c.visible(OpBitTAS, uint64(n))
 	raceAcquireSim(&f.c)
 	raceReleaseSim(&f.c)
-	was := atomic.OrUint64(&f.v, 1<<n)>>n&1 != 0
+	was := f.or(1<<n)>>n&1 != 0
 	f.say("test_and_set_bit", n, was)
 	return was
 }
@@ -313,7 +361,7 @@ func (f *Flags) TestAndClearBit(n int) bool {
 	f.c.visible(OpBitTAC, uint64(n))
 	raceAcquireSim(&f.c)
 	raceReleaseSim(&f.c)
-	was := atomic.AndUint64(&f.v, ^(uint64(1)<<n))>>n&1 != 0
+	was := f.and(^(uint64(1)<<n))>>n&1 != 0
 	f.say("test_and_clear_bit", n, was)
 	return was
 }
@@ -431,7 +479,7 @@ func (k *Kref) Read() int64 { return k.a.Read() }
 func (k *Kref) Peek() int64 { return k.a.Peek() }
 
 // raceAcquireSim and raceReleaseSim publish an edge of an atomic cell. The free back end needs none: there
-// the cell is a sync/atomic word. In sim the atomic operation itself is hidden, see sim.point.
+// the cell is a sync/atomic word.
 //
 //go:norace
 func raceAcquireSim(c *cell) {

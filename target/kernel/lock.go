@@ -176,6 +176,9 @@ func (l *Mutex) TryLock(cur *Task) bool {
 	c := &l.l.c
 	m := c.o.m
 	m.b.point(OpTryLock, c)
+	if c.o.dead {
+		m.useAfterFree(cur, OpTryLock, c)
+	}
 	ok := m.b.tryAcquire(&l.l)
 	if ok {
 		l.took(cur, OpTryLock)
@@ -238,6 +241,18 @@ func (t *Task) push(class string, l any, bh bool) {
 	}
 	t.held[t.nheld] = heldLock{class, l, bh}
 	t.nheld++
+}
+
+// spinning is the class of the spinlock that the task took last and still holds, "" if there is none.
+//
+//go:norace
+func (t *Task) spinning() string {
+	for i := t.nheld - 1; i >= 0; i-- {
+		if _, ok := t.held[i].lock.(*Spinlock); ok {
+			return t.held[i].class
+		}
+	}
+	return ""
 }
 
 //go:norace

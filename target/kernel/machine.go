@@ -293,9 +293,8 @@ func (m *Machine) WarnOnOnce(cond bool, what string) bool {
 //
 //go:norace
 func (m *Machine) Printk(format string, args ...any) {
-	if m.rec != nil {
-		m.b.note(m.b.here(), OpPrintk, &m.static.c, 0)
-		m.rec.text("printk: "+format, args...)
+	if m.rec != nil { // no visible operation: a recorded run takes the same steps as one that is not
+		m.rec.printk(m.b.here(), fmt.Sprintf("printk: "+format, args...))
 	}
 }
 
@@ -438,13 +437,19 @@ func mix(x uint64) uint64 {
 //
 //go:norace
 func (m *Machine) mightSleep(t *Task, what string) {
+	if run := m.b.here(); run != t && run != nil {
+		if t != nil && run.ctx == ctxProcess {
+			panic("SVCFUZZ BUG: " + what + " with the cur of " + t.name + ", called by " + run.name)
+		}
+		t = run // a softirq that was handed the cur of a task
+	}
 	if t == nil || (t.atomic == 0 && t.ctx == ctxProcess && t.rcu == 0) {
 		return
 	}
 	why := "in softirq context"
 	switch {
-	case t.nheld > 0:
-		why = "with " + t.held[t.nheld-1].class + " held"
+	case t.spinning() != "":
+		why = "with " + t.spinning() + " held"
 	case t.rcu > 0:
 		why = "in an RCU read section"
 	case t.atomic > 0:

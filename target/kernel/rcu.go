@@ -43,11 +43,24 @@ func (m *Machine) RcuReadLock() {
 	if t.rcu > 1 {
 		return
 	}
-	m.b.note(t, OpRcuLock, &m.rcu.c, 0)
-	m.rcu.g.lock(m)
-	m.rcu.readers++
-	t.rcuGen = m.rcu.gen
-	m.rcu.g.unlock(m)
+	if m.sim != nil {
+		// Beginning as late as can be is the worst for the reader: what it loaded just before is not protected.
+		t.rcuLazy = true
+		return
+	}
+	m.rcu.enter(t)
+}
+
+// enter begins the read section of t.
+//
+//go:norace
+func (r *rcuState) enter(t *Task) {
+	t.rcuLazy = false
+	r.m.b.note(t, OpRcuLock, &r.c, 0)
+	r.g.lock(r.m)
+	r.readers++
+	t.rcuGen = r.gen
+	r.g.unlock(r.m)
 }
 
 // RcuReadUnlock leaves a read section. C: rcu_read_unlock.
@@ -60,6 +73,10 @@ func (m *Machine) RcuReadUnlock() {
 	}
 	t.rcu--
 	if t.rcu > 0 {
+		return
+	}
+	if t.rcuLazy { // nothing happened inside
+		t.rcuLazy = false
 		return
 	}
 	r := &m.rcu

@@ -51,6 +51,7 @@ type alarm struct {
 	task *Task  // whom a timeout wakes
 	tm   *Timer // which timer expires
 	seq  uint64 // order of arming, breaks ties
+	gen  uint64 // which arming of the timer this is
 	pos  int    // index+1 in the sim heap, 0 if not armed
 	stop func() bool
 }

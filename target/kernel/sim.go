@@ -46,10 +46,12 @@ type sim struct {
 	killing bool
 	pruned  bool
 	idleGen int
+	tick    uint64 // the state in which time passed last, and when
 	ended   bool
 	fresh   bool // the running task has been picked and has not performed an operation since
 	names   []string
 	pending []Event
+	shared  idSet // ids of cells that more than one task uses
 }
 
 // NewSim makes a machine of the sim back end. Close it after the last run.
@@ -96,7 +98,7 @@ func (s *sim) begin(ch Chooser) {
 	s.chooser, s.cur, s.next = ch, nil, nil
 	s.clock, s.armSeq, s.steps, s.hash, s.fp = 0, 0, 0, 0, 0
 	s.killing, s.pruned, s.ended = false, false, false
-	s.idleGen = 0
+	s.idleGen, s.tick = 0, 0
 	s.pending = nil
 }
 
@@ -184,6 +186,9 @@ func (s *sim) point(k OpKind, c *cell) *Task {
 	}
 	t.pend, t.pendCell = k, c
 	s.yield(t)
+	if t.rcuLazy {
+		s.m.rcu.enter(t)
+	}
 	return t
 }
 
@@ -279,14 +284,14 @@ func (s *sim) idle() bool {
 		return false
 	}
 	s.clock = s.heap[0].when
-	tick := mix(s.fp ^ uint64(s.clock))
+	s.tick = mix(s.fp ^ uint64(s.clock))
 	s.idleGen++
 	raceRelease(unsafe.Pointer(&s.idleGen))
 	for len(s.heap) > 0 && s.heap[0].when <= s.clock {
 		a := s.heap[0]
 		s.remove(a)
 		if a.task != nil {
-			s.touch(a.task, tick)
+			s.touch(a.task, s.tick)
 		}
 		a.fire(a)
 	}
@@ -351,9 +356,78 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	}
 	o.acc += t.h
 	s.fp += t.h - old
+	if c.by != int32(t.idx+1) {
+		s.share(t, c)
+	}
 	s.seq = append(s.seq, uint16(t.idx))
 	if s.m.rec != nil {
 		s.m.rec.add(t, k, c, s.steps)
+	}
+}
+
+//go:norace
+func (s *sim) share(t *Task, c *cell) {
+	switch c.by {
+	case 0:
+		c.by = int32(t.idx + 1)
+	case -1:
+	default:
+		c.by = -1
+		s.shared.add(c.id)
+	}
+}
+
+// Shared is the number of cells on which more than one task has ever operated, over all runs of the machine.
+//
+//go:norace
+func (m *Machine) Shared() int { return m.sim.shared.n }
+
+// PendingShared reports whether the cell of the task's next operation is one of those. Where it is not, the
+// operation commutes with everything that other tasks do, in all runs so far.
+//
+//go:norace
+func (t *Task) PendingShared() bool {
+	if t.pendCell == nil || t.pendCell.by == -1 {
+		return true
+	}
+	return t.m.sim.shared.has(t.pendCell.id)
+}
+
+// idSet is a set of ids. It is no Go map, whose inside the race detector watches even where the caller is
+// hidden from it.
+type idSet struct {
+	slots []uint64 // a power of two of them, 0 if free
+	n     int
+}
+
+// slot is where id is or would be.
+//
+//go:norace
+func (x *idSet) slot(id uint64) int {
+	i := int(mix(id)) & (len(x.slots) - 1)
+	for x.slots[i] != 0 && x.slots[i] != id {
+		i = (i + 1) & (len(x.slots) - 1)
+	}
+	return i
+}
+
+//go:norace
+func (x *idSet) has(id uint64) bool { return x.n > 0 && x.slots[x.slot(id)] == id }
+
+//go:norace
+func (x *idSet) add(id uint64) {
+	if 2*(x.n+1) > len(x.slots) {
+		old := x.slots
+		x.slots = make([]uint64, max(64, 2*len(old)))
+		for _, o := range old {
+			if o != 0 {
+				x.slots[x.slot(o)] = o
+			}
+		}
+	}
+	if i := x.slot(id); x.slots[i] == 0 {
+		x.slots[i] = id
+		x.n++
 	}
 }
 
@@ -373,6 +447,9 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 		s.unready(t)
 	}
 	s.yield(t)
+	if t.rcuLazy {
+		s.m.rcu.enter(t)
+	}
 	for i, p := range l.pending {
 		if p == t {
 			l.pending = removeAt(l.pending, i)

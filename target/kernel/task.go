@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 )
 
@@ -71,6 +72,7 @@ type Task struct {
 	atomic   int // preemption count
 	bh       int // depth of local_bh_disable
 	rcu      int
+	rcuLazy  bool // sim: the outermost read section begins with the next operation
 	rcuGen   uint64
 	held     [16]heldLock
 	nheld    int
@@ -277,11 +279,20 @@ func (t *Task) exit() {
 	if t.nheld > 0 {
 		t.m.Report(&Finding{Oracle: "lockdep", Title: t.name + " exits with " + t.held[t.nheld-1].class + " held", Fatal: true})
 	}
+	if t.rcu > 0 || t.atomic > 0 {
+		t.m.Report(&Finding{Oracle: "lockdep", Title: t.name + " exits inside a section that must not sleep", Fatal: true})
+	}
 	t.c.visible(OpExit, uint64(t.result))
+	t.g.lock(t.m)
+	own := t.created && !t.stopReq
+	t.g.unlock(t.m)
+	if own { // nobody holds a reference: the task's memory goes with it
+		t.reap(t)
+	}
 	if t.m.rec != nil {
 		t.m.rec.text("%s exits with %s", t.name, ErrName(t.result))
 	}
-	t.exitC.Complete()
+	t.exitC.completeAll()
 }
 
 // recovered turns a panic of the target into a finding. It is the only recover of the floor.
@@ -313,9 +324,13 @@ func (t *Task) recovered() {
 	default:
 		f.Title = fmt.Sprint(p)
 	}
-	if f.Func == "" {
+	bug, ours := strings.CutPrefix(f.Title, "SVCFUZZ BUG: ")
+	switch {
+	case ours:
+		f.Oracle, f.Title = "SVCFUZZ BUG", bug
+	case len(stack) == 0 || targetFunc(stack[:1]) == "": // a chooser runs on top of the port, too
 		f.Oracle, f.Title = "SVCFUZZ BUG", "panic outside the port: "+f.Title
-	} else {
+	default:
 		f.Title += " in " + f.Func
 	}
 	m.Report(f)
@@ -361,7 +376,11 @@ func (t *Task) wake() bool {
 	t.g.unlock(t.m)
 	raceReleaseMerge(unsafe.Pointer(&t.c))
 	if s := t.m.sim; s != nil && s.cur != nil {
+		// Nobody's own operation need be on t.c here, so the wake-up is a part of the state by itself: without
+		// it, a wake-up before and one after the sleeper set its state would count as the same.
 		t.c.hw = mix(t.c.hw + s.cur.h)
+		s.share(s.cur, &t.c)
+		s.fp += t.c.hw
 	}
 	if parked {
 		t.m.b.ready(t)
@@ -395,15 +414,24 @@ func KthreadStop(cur, t *Task) int {
 	raceReleaseMerge(unsafe.Pointer(&t.c))
 	t.wake()
 	t.exitC.Wait(cur)
-	m.rcu.g.lock(m)
-	m.rcu.gen++
-	t.reaped = m.rcu.gen
-	m.rcu.g.unlock(m)
+	t.reap(cur)
 	return t.result
 }
 
-// gone reports whether the memory of t has been given back: it has ended, kthread_stop has dropped the last
-// reference, and the running task is in no RCU read section that was open then.
+// reap drops the last reference to t, on behalf of by: its memory goes when the RCU read sections that are
+// open now have been left.
+//
+//go:norace
+func (t *Task) reap(by *Task) {
+	r := &t.m.rcu
+	t.m.b.note(by, OpRcuCall, &r.c, 1)
+	r.g.lock(t.m)
+	r.gen++
+	t.reaped = r.gen
+	r.g.unlock(t.m)
+}
+
+// gone reports whether the memory of t has been given back: it has ended, nobody holds a reference, and the running task is in no RCU read section that was open then.
 // C: delayed_put_task_struct, kernel/exit.c.
 //
 //go:norace
@@ -585,7 +613,7 @@ func (t *Task) SignalPending() bool {
 func (t *Task) FlushSignals() {
 	t.c.visible(OpSignal, 2<<16)
 	t.g.lock(t.m)
-	t.pending = 0
+	t.pending, t.hidden = 0, 0
 	t.g.unlock(t.m)
 }
 
@@ -620,12 +648,21 @@ func KthreadData(t *Task) any { return t.data }
 // SetFreezable lets the freezer stop the running kthread. C: set_freezable, kernel/freezer.c.
 //
 //go:norace
-func (t *Task) SetFreezable() { t.freezable = true }
+func (t *Task) SetFreezable() {
+	t.m.b.note(t, OpFreeze, &t.c, 0)
+	t.freezable = true
+}
 
 // Freezing reports whether the freezer wants the running task. C: freezing, include/linux/freezer.h.
 //
 //go:norace
-func (t *Task) Freezing() bool { return t.freezable && t.m.freezing.Peek(0) }
+func (t *Task) Freezing() bool {
+	if !t.freezable {
+		return false
+	}
+	t.m.b.note(t, OpBitTest, &t.m.freezing.c, 0)
+	return t.m.freezing.Peek(0)
+}
 
 // TryToFreeze blocks the running task while the machine is frozen, and reports whether it was.
 // C: try_to_freeze, include/linux/freezer.h.
@@ -657,8 +694,15 @@ func TryToFreeze(cur *Task) bool {
 func (m *Machine) FreezeProcesses(cur *Task) {
 	m.freezing.SetBit(0)
 	for _, t := range m.Tasks() {
-		if t.freezable && !t.exited && t.state == TASK_INTERRUPTIBLE {
-			WakeUpProcess(t)
+		if !t.created || t.exited {
+			continue
+		}
+		t.c.visible(OpFreeze, 1)
+		t.g.lock(m)
+		asleep := t.freezable && t.state == TASK_INTERRUPTIBLE
+		t.g.unlock(m)
+		if asleep {
+			t.wake()
 		}
 	}
 }
@@ -669,8 +713,12 @@ func (m *Machine) FreezeProcesses(cur *Task) {
 func (m *Machine) ThawProcesses(cur *Task) {
 	m.freezing.ClearBit(0)
 	for _, t := range m.Tasks() {
-		if t.freezable && !t.exited {
-			WakeUpProcess(t)
+		if !t.created || t.exited {
+			continue
+		}
+		t.c.visible(OpFreeze, 2)
+		if t.frozen {
+			t.wake()
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (q *Softirq) start(m *Machine) {
 	if raiser != nil {
 		t.h = mix(t.h + raiser.h)
 	} else if m.sim != nil {
-		t.h = mix(t.h + m.sim.fp)
+		t.h = mix(t.h + m.sim.tick)
 	}
 	t.run = func() { q.serve(t) }
 	m.b.spawn(t)
@@ -113,7 +113,8 @@ type Timer struct {
 	soft    Softirq
 	a       alarm
 	active  bool
-	running bool
+	gen     uint64 // counts Mod
+	running int    // expiries whose function has not returned
 	idle    Completion
 	waiting int
 }
@@ -149,16 +150,20 @@ func (t *Timer) Mod(at Jiffies) {
 	}
 	raceReleaseMerge(unsafe.Pointer(t))
 	t.g.lock(m)
-	if t.active {
+	was := t.active
+	if was {
 		m.b.disarm(&t.a)
 	}
 	t.active = true
-	t.a = alarm{when: at, fire: fireTimer, tm: t}
+	t.gen++
+	t.a = alarm{when: at, fire: fireTimer, tm: t, gen: t.gen}
 	m.b.arm(&t.a)
+	if !was {
+		m.timers.lock(m)
+		m.armed = append(m.armed, t)
+		m.timers.unlock(m)
+	}
 	t.g.unlock(m)
-	m.timers.lock(m)
-	m.armed = append(m.armed, t)
-	m.timers.unlock(m)
 }
 
 //go:norace
@@ -166,14 +171,14 @@ func fireTimer(a *alarm) {
 	t := a.tm
 	m := t.c.o.m
 	t.g.lock(m)
-	if !t.active {
+	if !t.active || t.gen != a.gen { // deleted or moved while the clock was on its way here
 		t.g.unlock(m)
 		return
 	}
 	t.active = false
-	t.running = true
-	t.g.unlock(m)
+	t.running++
 	m.unarm(t)
+	t.g.unlock(m)
 	t.soft.raise(t.expire)
 }
 
@@ -182,10 +187,14 @@ func (t *Timer) expire() {
 	m := t.c.o.m
 	raceAcquire(unsafe.Pointer(t))
 	t.fn()
+	m.b.note(m.b.here(), OpTimer, &t.c, 0)
+	raceReleaseMerge(unsafe.Pointer(t))
 	t.g.lock(m)
-	t.running = false
-	n := t.waiting
-	t.waiting = 0
+	t.running--
+	n := 0
+	if t.running == 0 {
+		n, t.waiting = t.waiting, 0
+	}
 	t.g.unlock(m)
 	for range n {
 		t.idle.Complete()
@@ -223,11 +232,9 @@ func (t *Timer) disarm(m *Machine) bool {
 	if was {
 		t.active = false
 		m.b.disarm(&t.a)
-	}
-	t.g.unlock(m)
-	if was {
 		m.unarm(t)
 	}
+	t.g.unlock(m)
 	return was
 }
 
@@ -241,7 +248,7 @@ func (t *Timer) DelSync(cur *Task) bool {
 	for {
 		was := t.Del()
 		t.g.lock(m)
-		if !t.running {
+		if t.running == 0 {
 			armed := t.active
 			t.g.unlock(m)
 			raceAcquire(unsafe.Pointer(t))
@@ -259,7 +266,22 @@ func (t *Timer) DelSync(cur *Task) bool {
 // Pending reports whether the timer is armed. C: timer_pending.
 //
 //go:norace
-func (t *Timer) Pending() bool { return t.active }
+func (t *Timer) Pending() bool {
+	t.c.visible(OpLoad, 0)
+	m := t.c.o.m
+	t.g.lock(m)
+	armed := t.active
+	t.g.unlock(m)
+	if m.rec != nil {
+		m.rec.text("timer_pending %s -> %t", t.c.name, armed)
+	}
+	return armed
+}
+
+// Peek is Pending without a visible operation, for oracles.
+//
+//go:norace
+func (t *Timer) Peek() bool { return t.active }
 
 // ArmedTimers names the timers that are armed, for the leak oracle.
 //
@@ -285,7 +307,9 @@ type DelayedWork struct {
 	g       guard
 	fn      func(cur *Task)
 	a       alarm
-	queued  bool // armed or waiting for its worker
+	queued  bool   // armed or waiting for its worker
+	due     bool   // its time came while it ran: the same worker runs it again
+	gen     uint64 // counts Schedule
 	running bool
 	waiting int
 	idle    Completion
@@ -317,9 +341,9 @@ func (w *DelayedWork) Schedule(delay Jiffies) bool {
 		return false
 	}
 	raceReleaseMerge(unsafe.Pointer(w))
-	w.queued = true
-	at := m.Jiffies() + delay
-	w.a = alarm{when: at, fire: func(*alarm) { w.start() }}
+	w.queued, w.due = true, false
+	w.gen++
+	w.a = alarm{when: m.Jiffies() + delay, fire: w.expire, gen: w.gen}
 	m.b.arm(&w.a)
 	known := w.known
 	w.known = true
@@ -332,40 +356,59 @@ func (w *DelayedWork) Schedule(delay Jiffies) bool {
 	return true
 }
 
-// start hands the work to a worker.
+// expire hands the work to a worker; a work is never run by two workers at a time.
 //
 //go:norace
-func (w *DelayedWork) start() {
+func (w *DelayedWork) expire(a *alarm) {
+	m := w.c.o.m
+	w.g.lock(m)
+	current := w.queued && w.gen == a.gen
+	w.due = w.due || current && w.running
+	start := current && !w.running
+	w.g.unlock(m)
+	if start {
+		w.start(a.gen)
+	}
+}
+
+//go:norace
+func (w *DelayedWork) start(gen uint64) {
 	m := w.c.o.m
 	t := m.newTask(nil, "kworker/"+w.c.name, ctxProcess)
 	t.path = mix(w.c.id + w.c.hw)
-	t.fn = func(cur *Task, _ any) int { w.work(cur); return 0 }
+	t.fn = func(cur *Task, _ any) int { w.work(cur, gen); return 0 }
 	if m.sim != nil {
-		m.sim.touch(t, m.sim.fp)
+		m.sim.touch(t, m.sim.tick)
 	}
 	m.b.ready(t)
 }
 
 //go:norace
-func (w *DelayedWork) work(cur *Task) {
+func (w *DelayedWork) work(cur *Task, gen uint64) {
 	m := cur.m
-	w.c.visible(OpWork, 1)
-	w.g.lock(m)
-	if !w.queued {
+	for again := true; again; {
+		w.c.visible(OpWork, 1)
+		w.g.lock(m)
+		if !w.queued || w.gen != gen { // cancelled, perhaps queued anew since
+			w.g.unlock(m)
+			return
+		}
+		w.queued, w.running = false, true
 		w.g.unlock(m)
-		return
-	}
-	w.queued, w.running = false, true
-	w.g.unlock(m)
-	raceAcquire(unsafe.Pointer(w))
-	w.fn(cur)
-	w.g.lock(m)
-	w.running = false
-	n := w.waiting
-	w.waiting = 0
-	w.g.unlock(m)
-	for range n {
-		w.idle.Complete()
+		raceAcquire(unsafe.Pointer(w))
+		w.fn(cur)
+		m.b.note(cur, OpWork, &w.c, 2)
+		raceReleaseMerge(unsafe.Pointer(w))
+		w.g.lock(m)
+		w.running = false
+		again, w.due = w.due && w.queued, false
+		gen = w.gen
+		n := w.waiting
+		w.waiting = 0
+		w.g.unlock(m)
+		for range n {
+			w.idle.Complete()
+		}
 	}
 }
 
@@ -385,7 +428,7 @@ func (w *DelayedWork) CancelSync(cur *Task) bool {
 		w.g.lock(m)
 		if w.queued {
 			m.b.disarm(&w.a)
-			w.queued, was = false, true
+			w.queued, w.due, was = false, false, true
 		}
 		if !w.running {
 			w.g.unlock(m)
@@ -401,4 +444,19 @@ func (w *DelayedWork) CancelSync(cur *Task) bool {
 // Pending reports whether the work is queued. C: delayed_work_pending.
 //
 //go:norace
-func (w *DelayedWork) Pending() bool { return w.queued }
+func (w *DelayedWork) Pending() bool {
+	w.c.visible(OpLoad, 0)
+	m := w.c.o.m
+	w.g.lock(m)
+	queued := w.queued
+	w.g.unlock(m)
+	if m.rec != nil {
+		m.rec.text("delayed_work_pending %s -> %t", w.c.name, queued)
+	}
+	return queued
+}
+
+// Peek is Pending without a visible operation, for oracles.
+//
+//go:norace
+func (w *DelayedWork) Peek() bool { return w.queued }

@@ -68,6 +68,18 @@ func (r *recorder) text(format string, args ...any) {
 	}
 }
 
+// printk notes a line of the kernel log.
+//
+//go:norace
+func (r *recorder) printk(t *Task, line string) {
+	step := 0
+	if s := r.m.sim; s != nil {
+		step = s.steps
+	}
+	r.add(t, OpPrintk, &r.m.static.c, step)
+	r.text("%s", line)
+}
+
 // finding marks the place where an oracle fired.
 //
 //go:norace

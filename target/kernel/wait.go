@@ -13,8 +13,10 @@ type WaitQueueHead struct {
 
 // WaitEntry is one sleeper's place on a wait queue.
 type WaitEntry struct {
-	t  *Task
-	on bool
+	t         *Task
+	on        bool
+	exclusive bool // wake-ups of one stop here
+	auto      bool // leaves the queue when it is woken
 }
 
 // Init makes an empty queue as part of o. C: init_waitqueue_head.
@@ -34,9 +36,12 @@ func (q *WaitQueueHead) AddWaitQueue(cur *Task, w *WaitEntry) {
 	if m := q.c.o.m; m.rec != nil {
 		m.rec.text("add_wait_queue %s", q.c.name)
 	}
+	w.exclusive, w.auto = false, false
 	q.put(cur, w)
 }
 
+// put queues the sleeper unless it is queued: exclusive ones behind all others.
+//
 //go:norace
 func (q *WaitQueueHead) put(cur *Task, w *WaitEntry) {
 	m := q.c.o.m
@@ -44,6 +49,9 @@ func (q *WaitQueueHead) put(cur *Task, w *WaitEntry) {
 	if !w.on {
 		w.t, w.on = cur, true
 		q.waiters = append(q.waiters, w)
+		for i := len(q.waiters) - 1; i > 0 && !w.exclusive && q.waiters[i-1].exclusive; i-- {
+			q.waiters[i-1], q.waiters[i] = w, q.waiters[i-1]
+		}
 	}
 	q.g.unlock(m)
 }
@@ -78,7 +86,23 @@ func (q *WaitQueueHead) take(w *WaitEntry) {
 //
 //go:norace
 func (q *WaitQueueHead) PrepareToWait(cur *Task, w *WaitEntry, state TaskState) {
+	w.exclusive = false
+	q.prepare(cur, w, state)
+}
+
+// PrepareToWaitExclusive is PrepareToWait for a sleeper of whom one wake-up wakes only the first.
+// C: prepare_to_wait_exclusive, kernel/sched/wait.c.
+//
+//go:norace
+func (q *WaitQueueHead) PrepareToWaitExclusive(cur *Task, w *WaitEntry, state TaskState) {
+	w.exclusive = true
+	q.prepare(cur, w, state)
+}
+
+//go:norace
+func (q *WaitQueueHead) prepare(cur *Task, w *WaitEntry, state TaskState) {
 	q.c.visible(OpWait, 2)
+	w.auto = true
 	raceReleaseSim(&q.c)
 	raceAcquireSim(&q.c)
 	m := q.c.o.m
@@ -107,7 +131,8 @@ func (q *WaitQueueHead) FinishWait(cur *Task, w *WaitEntry) {
 	q.take(w)
 }
 
-// WakeUp wakes the first sleeper. Any context. C: wake_up, kernel/sched/wait.c.
+// WakeUp wakes all sleepers that are not exclusive, and the first that is. Any context.
+// C: wake_up, kernel/sched/wait.c.
 //
 //go:norace
 func (q *WaitQueueHead) WakeUp() { q.wake(1) }
@@ -117,7 +142,8 @@ func (q *WaitQueueHead) WakeUp() { q.wake(1) }
 //go:norace
 func (q *WaitQueueHead) WakeUpAll() { q.wake(1 << 30) }
 
-// wake wakes up to n sleepers; those that were awake do not count and stay on the queue.
+// wake wakes the sleepers that are not exclusive and up to n that are; those that were awake do not count and
+// stay on the queue.
 //
 //go:norace
 func (q *WaitQueueHead) wake(n int) {
@@ -134,17 +160,23 @@ func (q *WaitQueueHead) wake(n int) {
 func (q *WaitQueueHead) wakeNow(n int) {
 	m := q.c.o.m
 	q.g.lock(m)
-	var buf [8]*Task
-	woken := buf[:0]
-	for _, w := range q.waiters {
-		woken = append(woken, w.t)
-	}
-	q.g.unlock(m)
-	for _, t := range woken {
-		if n > 0 && t.wake() {
-			n--
+	for i := 0; i < len(q.waiters); i++ {
+		w := q.waiters[i]
+		if !w.t.wake() {
+			continue
+		}
+		if w.auto {
+			w.on = false
+			q.waiters = removeAt(q.waiters, i)
+			i--
+		}
+		if w.exclusive {
+			if n--; n == 0 {
+				break
+			}
 		}
 	}
+	q.g.unlock(m)
 }
 
 // Active reports whether anybody is on the queue. It orders nothing. C: waitqueue_active, include/linux/wait.h.
@@ -253,6 +285,26 @@ func (x *Completion) Complete() {
 	}
 }
 
+// completeAll lets everybody through, now and later. C: complete_all, kernel/sched/completion.c.
+//
+//go:norace
+func (x *Completion) completeAll() {
+	x.c.visible(OpComplete, 1)
+	m := x.c.o.m
+	if m.rec != nil {
+		m.rec.text("complete_all %s", x.c.name)
+	}
+	raceReleaseMerge(unsafe.Pointer(x))
+	x.g.lock(m)
+	x.done = 1 << 40
+	woken := x.waiters
+	x.waiters = nil
+	x.g.unlock(m)
+	for _, t := range woken {
+		t.wake()
+	}
+}
+
 // Wait sleeps uninterruptibly until it may pass. Process context. C: wait_for_completion.
 //
 //go:norace
@@ -322,7 +374,8 @@ type varWaiters struct {
 //go:norace
 func (v *varWaiters) reset(m *Machine) { v.q.Init(&m.static, "var_wait") }
 
-// WaitOnBit sleeps until the bit is clear; 0. Process context. C: wait_on_bit, kernel/sched/wait.c.
+// WaitOnBit sleeps until the bit is clear: 0, or -EINTR if a signal ends an interruptible sleep. Process
+// context. C: wait_on_bit, kernel/sched/wait.c.
 //
 //go:norace
 func WaitOnBit(cur *Task, f *Flags, bit int, state TaskState) int {
@@ -332,15 +385,20 @@ func WaitOnBit(cur *Task, f *Flags, bit int, state TaskState) int {
 		return 0
 	}
 	var w WaitEntry
+	res := 0
 	for {
 		q.PrepareToWait(cur, &w, state)
 		if !f.TestBit(bit) {
 			break
 		}
 		Schedule(cur)
+		if state == TASK_INTERRUPTIBLE && cur.SignalPending() {
+			res = -EINTR
+			break
+		}
 	}
 	q.FinishWait(cur, &w)
-	return 0
+	return res
 }
 
 // ClearAndWakeUpBit clears the bit and wakes who waits for it. Any context. C: clear_and_wake_up_bit.

@@ -15,11 +15,58 @@ import (
 // seeded picks at random; the same seed gives the same run.
 type seeded struct{ x uint64 }
 
-func (r *seeded) Pick(c *kernel.Choice) *kernel.Task {
+func (r *seeded) next() uint64 {
 	r.x ^= r.x << 13
 	r.x ^= r.x >> 7
 	r.x ^= r.x << 17
-	return c.Runnable[int((r.x>>33)%uint64(len(c.Runnable)))]
+	return r.x >> 20
+}
+
+func (r *seeded) Pick(c *kernel.Choice) *kernel.Task {
+	return c.Runnable[int(r.next()%uint64(len(c.Runnable)))]
+}
+
+// ranked runs the task of the highest rank, which a task gets at random; at two random steps the one that would run
+// gets the lowest rank instead.
+type ranked struct {
+	seeded
+	rank map[*kernel.Task]uint64
+	low  uint64
+	drop [2]int
+}
+
+// newRanked spreads the two steps over a run of about n.
+func newRanked(seed uint64, n int) *ranked {
+	r := &ranked{seeded: seeded{seed}, rank: map[*kernel.Task]uint64{}, low: 2}
+	for i := range r.drop {
+		r.drop[i] = int(r.next() % uint64(n))
+	}
+	return r
+}
+
+func (r *ranked) Pick(c *kernel.Choice) *kernel.Task {
+	var best *kernel.Task
+	for {
+		best = nil
+		for _, t := range c.Runnable {
+			if r.rank[t] == 0 {
+				r.rank[t] = 3 + r.next()
+			}
+			if best == nil || r.rank[t] > r.rank[best] {
+				best = t
+			}
+		}
+		i := 0
+		for i < 2 && (r.drop[i] < 0 || c.Step < r.drop[i]) {
+			i++
+		}
+		if i == 2 {
+			return best
+		}
+		r.drop[i] = -1
+		r.rank[best] = r.low
+		r.low--
+	}
 }
 
 // world is a machine with lockd loaded and two namespaces that have an rpcbind each.
@@ -51,17 +98,24 @@ func boot(cur *kernel.Task) *world {
 	return w
 }
 
-// simulate runs main once for each of n seeds and fails on every finding.
+// simulate runs main once for each of n seeds, by turns with either chooser, and fails on every finding.
 func simulate(t *testing.T, n int, opt kernel.Options, main func(cur *kernel.Task, fail func(string, ...any))) {
 	t.Helper()
 	m := kernel.NewSim()
 	defer m.Close()
+	steps := 1
 	for seed := range n {
-		r := m.Run(&seeded{uint64(seed)*0x9e3779b97f4a7c15 + 1}, opt, "main", func(cur *kernel.Task) {
+		x := uint64(seed)*0x9e3779b97f4a7c15 + 1
+		var ch kernel.Chooser = &seeded{x}
+		if seed%2 == 1 {
+			ch = newRanked(x, steps)
+		}
+		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
 			main(cur, func(format string, args ...any) {
 				t.Errorf("seed %d: %s", seed, fmt.Sprintf(format, args...))
 			})
 		})
+		steps = max(steps, r.Steps)
 		for _, f := range r.Findings {
 			t.Errorf("seed %d: %s\n%s", seed, f, f.Text)
 		}
@@ -438,11 +492,14 @@ func TestStartUnderTraffic(t *testing.T) {
 				return
 			}
 			buf := make([]byte, 64)
-			for range 20 {
+			for i := range 60 {
 				c.Write(cur, call(1, NLM_PROGRAM, 4, NLMPROC_NULL))
 				if c.Read(cur, buf, 10) == 24 {
 					c.Close()
 					return
+				}
+				if i > 30 {
+					kernel.Msleep(cur, 1) // a refusal comes at once
 				}
 			}
 			fail("no answer")

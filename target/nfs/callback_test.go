@@ -15,11 +15,58 @@ import (
 // seeded picks at random; the same seed gives the same run.
 type seeded struct{ x uint64 }
 
-func (r *seeded) Pick(c *kernel.Choice) *kernel.Task {
+func (r *seeded) next() uint64 {
 	r.x ^= r.x << 13
 	r.x ^= r.x >> 7
 	r.x ^= r.x << 17
-	return c.Runnable[int((r.x>>33)%uint64(len(c.Runnable)))]
+	return r.x >> 20
+}
+
+func (r *seeded) Pick(c *kernel.Choice) *kernel.Task {
+	return c.Runnable[int(r.next()%uint64(len(c.Runnable)))]
+}
+
+// ranked runs the task of the highest rank, which a task gets at random; at two random steps the one that would run
+// gets the lowest rank instead.
+type ranked struct {
+	seeded
+	rank map[*kernel.Task]uint64
+	low  uint64
+	drop [2]int
+}
+
+// newRanked spreads the two steps over a run of about n.
+func newRanked(seed uint64, n int) *ranked {
+	r := &ranked{seeded: seeded{seed}, rank: map[*kernel.Task]uint64{}, low: 2}
+	for i := range r.drop {
+		r.drop[i] = int(r.next() % uint64(n))
+	}
+	return r
+}
+
+func (r *ranked) Pick(c *kernel.Choice) *kernel.Task {
+	var best *kernel.Task
+	for {
+		best = nil
+		for _, t := range c.Runnable {
+			if r.rank[t] == 0 {
+				r.rank[t] = 3 + r.next()
+			}
+			if best == nil || r.rank[t] > r.rank[best] {
+				best = t
+			}
+		}
+		i := 0
+		for i < 2 && (r.drop[i] < 0 || c.Step < r.drop[i]) {
+			i++
+		}
+		if i == 2 {
+			return best
+		}
+		r.drop[i] = -1
+		r.rank[best] = r.low
+		r.low--
+	}
 }
 
 // world is a machine with the callback service loaded and two namespaces, each with a client's transport.
@@ -29,8 +76,9 @@ type world struct {
 	nets  [2]*sock.Net
 	xprts [2]*sunrpc.RpcXprt
 	irq   kernel.Softirq
-	sent  [2][]string // answers on the back channels
-	base  int         // live objects before the first NfsCallbackUp
+	sent  [2][]string    // answers on the back channels
+	slow  kernel.Jiffies // how long it takes to send one
+	base  int            // live objects before the first NfsCallbackUp
 }
 
 // boot returns nil if an injected failure hit the booting.
@@ -45,7 +93,10 @@ func boot(cur *kernel.Task) *world {
 		}
 		w.rpc.SunrpcNet(w.nets[i]).RpcbindPort = sunrpc.NewRpcbindTable(m)
 		w.xprts[i] = sunrpc.XprtAlloc(cur, w.nets[i], sock.Addr4(192, 0, 2, 1, 2049),
-			func(_ *kernel.Task, _ *sunrpc.RpcRqst, record []byte) int {
+			func(cur *kernel.Task, _ *sunrpc.RpcRqst, record []byte) int {
+				if w.slow != 0 {
+					kernel.ScheduleTimeoutUninterruptible(cur, w.slow)
+				}
 				w.sent[i] = append(w.sent[i], string(record))
 				return 0
 			})
@@ -68,17 +119,24 @@ func (w *world) callBack(i int, xid uint32) {
 	})
 }
 
-// simulate runs main once for each of n seeds and fails on every finding.
+// simulate runs main once for each of n seeds, by turns with either chooser, and fails on every finding.
 func simulate(t *testing.T, n int, opt kernel.Options, main func(cur *kernel.Task, fail func(string, ...any))) {
 	t.Helper()
 	m := kernel.NewSim()
 	defer m.Close()
+	steps := 1
 	for seed := range n {
-		r := m.Run(&seeded{uint64(seed)*0x9e3779b97f4a7c15 + 1}, opt, "main", func(cur *kernel.Task) {
+		x := uint64(seed)*0x9e3779b97f4a7c15 + 1
+		var ch kernel.Chooser = &seeded{x}
+		if seed%2 == 1 {
+			ch = newRanked(x, steps)
+		}
+		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
 			main(cur, func(format string, args ...any) {
 				t.Errorf("seed %d: %s", seed, fmt.Sprintf(format, args...))
 			})
 		})
+		steps = max(steps, r.Steps)
 		for _, f := range r.Findings {
 			t.Errorf("seed %d: %s\n%s", seed, f, f.Text)
 		}
@@ -411,13 +469,13 @@ func TestBackchannel(t *testing.T) {
 			w.callBack(i, uint32(30+i))
 		}
 		kernel.Msleep(cur, 1000)
+		for _, net := range w.nets {
+			w.NfsCallbackDown(cur, 1, net)
+		}
 		for i, sent := range w.sent {
 			if len(sent) != 1 || sent[0] != record(uint32(30+i), 1, 0, 0, 0, sunrpc.RPC_SUCCESS) {
 				fail("transport %d: % x", i, sent)
 			}
-		}
-		for _, net := range w.nets {
-			w.NfsCallbackDown(cur, 1, net)
 		}
 		w.callBack(0, 40) // nobody serves it, nothing breaks
 		kernel.Msleep(cur, 1000)
@@ -425,20 +483,41 @@ func TestBackchannel(t *testing.T) {
 	})
 }
 
-// TestStopWithCallback lets calls arrive at any step of the last nfs_callback_down.
-func TestStopWithCallback(t *testing.T) {
-	simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+// TestStopAtOnce stops a back channel service at any step of its thread's first round.
+func TestStopAtOnce(t *testing.T) {
+	simulate(t, 400, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {
 			fail("up: %s", kernel.ErrName(err))
 			return
 		}
-		w.callBack(0, 50)
-		w.callBack(0, 51)
 		w.NfsCallbackDown(cur, 1, w.nets[0])
-		kernel.Msleep(cur, 1000)
 		w.down(cur, fail, "down")
 	})
+}
+
+// TestStopWithCallback lets calls arrive at any step of the last nfs_callback_down. Answering one takes a moment that
+// ends just when the sockets are closed, or longer: then a call is left over when the thread stops.
+func TestStopWithCallback(t *testing.T) {
+	for _, x := range []struct {
+		slow  kernel.Jiffies
+		calls uint32
+	}{{0, 2}, {1, 1}, {500, 2}} {
+		simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+			w := boot(cur)
+			w.slow = x.slow
+			if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {
+				fail("up: %s", kernel.ErrName(err))
+				return
+			}
+			for xid := range x.calls {
+				w.callBack(0, 50+xid)
+			}
+			w.NfsCallbackDown(cur, 1, w.nets[0])
+			kernel.Msleep(cur, 1000)
+			w.down(cur, fail, "down")
+		})
+	}
 }
 
 func TestUnported(t *testing.T) {

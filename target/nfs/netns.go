@@ -9,7 +9,7 @@ import "github.com/seed17199236/svcfuzz/target/kernel/sock"
 // C: struct nfs_net, fs/nfs/netns.h
 type NfsNet struct {
 	Net                 *sock.Net
-	CbUsers             [NFS4_MAX_MINOR_VERSION + 1]uint32 // how often each service was brought up here; NfsCallbackMutex
+	CbUsers             [NFS4_MAX_MINOR_VERSION + 1]uint32 // users of each service here; NfsCallbackMutex
 	NfsCallbackTcpport  uint16                             // where the minor version 0 service listens; 0: never did
 	NfsCallbackTcpport6 uint16
 }

@@ -437,7 +437,7 @@ func cacheWaitReq(cur *kernel.Task, cd *CacheDetail, req *CacheReq, item *CacheH
 
 	setupDeferral(s, &sleeper.Handle, item, false)
 
-	if !item.Flags.TestBit(CACHE_PENDING) || sleeper.Completion.WaitTimeout(cur, req.ThreadWait) <= 0 {
+	if !item.Flags.TestBit(CACHE_PENDING) || sleeper.Completion.WaitInterruptibleTimeout(cur, req.ThreadWait) <= 0 {
 		s.CacheDeferLock.Lock()
 		if sleeper.Handle.Hash.Linked() {
 			unhashDeferredReq(s, &sleeper.Handle)

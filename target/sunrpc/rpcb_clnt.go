@@ -135,10 +135,12 @@ func rpcShutdownClient(cur *kernel.Task, c *RpcClnt) {
 // C: rpcb_get_local, net/sunrpc/rpcb_clnt.c
 func rpcbGetLocal(sn *SunrpcNet) int64 {
 	sn.RpcbClntLock.Lock()
-	if sn.RpcbUsers.Read() != 0 {
-		sn.RpcbUsers.Inc()
-	}
+	// One read, as compilers make of it: the creator stores the first 1 without this lock, and a second read could
+	// see that 1 and take it for our own.
 	cnt := sn.RpcbUsers.Read()
+	if cnt != 0 {
+		cnt = sn.RpcbUsers.AddReturn(1)
+	}
 	sn.RpcbClntLock.Unlock()
 	return cnt
 }
@@ -449,8 +451,9 @@ func (t *RpcbindTable) Peek() []RpcbEntry { return append([]RpcbEntry(nil), t.en
 // Ping is procedure 0.
 func (t *RpcbindTable) Ping(cur *kernel.Task, afLocal bool, vers uint32) int {
 	t.mutex.Lock(cur)
-	defer t.mutex.Unlock(cur)
-	return t.speaks(afLocal, vers)
+	err := t.speaks(afLocal, vers)
+	t.mutex.Unlock(cur)
+	return err
 }
 
 func (t *RpcbindTable) speaks(afLocal bool, vers uint32) int {
@@ -466,7 +469,12 @@ func (t *RpcbindTable) speaks(afLocal bool, vers uint32) int {
 // Call is procedures SET, UNSET, GETPORT and GETADDR. An injected failure stands for a daemon that went away.
 func (t *RpcbindTable) Call(cur *kernel.Task, afLocal bool, vers, proc uint32, args *RpcbindArgs) (uint32, int) {
 	t.mutex.Lock(cur)
-	defer t.mutex.Unlock(cur)
+	res, err := t.serve(cur, afLocal, vers, proc, args)
+	t.mutex.Unlock(cur)
+	return res, err
+}
+
+func (t *RpcbindTable) serve(cur *kernel.Task, afLocal bool, vers, proc uint32, args *RpcbindArgs) (uint32, int) {
 	if err := t.speaks(afLocal, vers); err != 0 {
 		return 0, err
 	}
@@ -535,17 +543,15 @@ func (t *RpcbindTable) set(e RpcbEntry) uint32 {
 	return 1
 }
 
-// unset removes the entries of a program version under one netid, or under all for ""; 1 if there were any.
+// unset removes the entries of a program version under one netid, or under all for "". The answer is 1 also if there
+// were none; owners are not modelled.
 func (t *RpcbindTable) unset(prog, vers uint32, netid string) uint32 {
-	found := uint32(0)
 	kept := t.entries[:0]
 	for _, x := range t.entries {
-		if x.Prog == prog && x.Vers == vers && (netid == "" || x.Netid == netid) {
-			found = 1
-			continue
+		if x.Prog != prog || x.Vers != vers || netid != "" && x.Netid != netid {
+			kept = append(kept, x)
 		}
-		kept = append(kept, x)
 	}
 	t.entries = kept
-	return found
+	return 1
 }

@@ -290,20 +290,6 @@ func SvcPutu32(iov *Kvec, val uint32) {
 	SvcPutnl(iov, val)
 }
 
-// XdrUsedRoom tells how many bytes the reply head holds behind the place p points to: the length arithmetic of a
-// reply that is cut back to an earlier word. p must lie in resv's storage.
-func XdrUsedRoom(resv *Kvec, p XdrPtr) uint64 {
-	return resv.IovLen - uint64(int64(p.Off-resv.IovBase))
-}
-
-// XdrAdjustIovec sets the window's length so that it ends at p.
-//
-// C: xdr_adjust_iovec, include/linux/sunrpc/xdr.h
-func XdrAdjustIovec(iov *Kvec, p XdrPtr) uint64 {
-	iov.IovLen = uint64(int64(p.Off - iov.IovBase))
-	return iov.IovLen
-}
-
 // XdrArgsizeCheck is true if p, the place where argument decoding stopped, still lies in the request's head. The
 // end of the head is computed modulo 2^64, so a wrapped length puts it before the head and the check fails.
 //

@@ -7,8 +7,8 @@ import "github.com/seed17199236/svcfuzz/target/kernel"
 // The network in memory. A packet is in its receiver's queue the moment it is sent, and the receiver is told about it
 // in softirq context some time later. Nothing is lost on the way but what finds no socket, no memory or no room.
 //
-// Locks: Net.lock > Sock.lk, Sock.slock. Two sockets are never locked at once: both ends of a connection share one
-// lock, and whoever sends a datagram takes only the receiver's.
+// Locks: Net.lock, which guards the ports and everything about datagrams, is taken before the lock of a listener. Both
+// ends of a connection share one lock.
 type memNet struct{}
 
 // memSock is what the network in memory keeps in a socket.
@@ -23,7 +23,7 @@ type memSock struct {
 	acceptq []*Sock
 	backlog int
 
-	// Datagram sockets. lk
+	// Datagram sockets. Net.lock
 	rx   []*Skb
 	rmem int // octets charged for rx
 }
@@ -54,7 +54,12 @@ const (
 // C: tcp_syn_retries
 const synRetries = 6
 
-func (memNet) create(*Sock) int { return 0 }
+func (memNet) create(sk *Sock) int {
+	if sk.SkType == SOCK_DGRAM {
+		sk.lk = &sk.net.lock
+	}
+	return 0
+}
 
 func (memNet) free(net *Net) {
 	net.Machine().WarnOnOnce(len(net.held) != 0, "network namespace freed with datagrams under way")
@@ -120,12 +125,53 @@ func (memNet) bind(sk *Sock, a Addr) int {
 	sk.local, sk.mem.hashed = a, true
 	key := portKey{a.Family, sk.SkProtocol, a.Port}
 	net.ports[key] = append(net.ports[key], sk)
+	if net.await > 0 {
+		net.awaitq.WakeUpAll()
+	}
 	return 0
 }
 
-// unhash takes the socket's port back and forgets its held datagrams: nobody finds it any more.
-func (net *Net) unhash(sk *Sock) {
+func (memNet) awaitPort(cur *kernel.Task, net *Net, protocol int, port uint16, timeout kernel.Jiffies) int {
+	served := func() bool {
+		for _, family := range []int{AF_INET, AF_INET6} {
+			for _, sk := range net.ports[portKey{family, protocol, port}] {
+				if protocol == IPPROTO_UDP || sk.SkState.Peek() == TCP_LISTEN {
+					return true
+				}
+			}
+		}
+		return false
+	}
 	net.lock.LockBH()
+	net.await++
+	for !served() && timeout > 0 {
+		// Only an unserved port is waited for, and a bind that comes after the look finds this task on the queue.
+		var wait kernel.WaitEntry
+		net.lock.UnlockBH()
+		net.awaitq.PrepareToWait(cur, &wait, kernel.TASK_UNINTERRUPTIBLE)
+		net.lock.LockBH()
+		found := served()
+		net.lock.UnlockBH()
+		if !found {
+			timeout = kernel.ScheduleTimeout(cur, timeout)
+		}
+		net.awaitq.FinishWait(cur, &wait)
+		net.lock.LockBH()
+	}
+	net.await--
+	res := 0
+	if !served() {
+		res = -kernel.ETIMEDOUT
+	}
+	net.lock.UnlockBH()
+	return res
+}
+
+// unhash takes the socket's port back and forgets its held datagrams: nobody finds it any more. Net.lock is held.
+func (net *Net) unhash(sk *Sock) {
+	if !sk.mem.hashed {
+		return
+	}
 	key := portKey{sk.local.Family, sk.SkProtocol, sk.local.Port}
 	if list := without(net.ports[key], sk); len(list) > 0 {
 		net.ports[key] = list
@@ -139,7 +185,6 @@ func (net *Net) unhash(sk *Sock) {
 		}
 	}
 	net.held = kept
-	net.lock.UnlockBH()
 }
 
 func without(list []*Sock, sk *Sock) []*Sock {
@@ -152,13 +197,19 @@ func without(list []*Sock, sk *Sock) []*Sock {
 }
 
 func (memNet) listen(sk *Sock, backlog int) int {
-	sk.lk.LockBH()
-	defer sk.lk.UnlockBH()
-	if sk.mem.pair != nil || sk.local.Family == AF_UNSPEC {
+	if sk.mem.pair != nil || !sk.mem.hashed {
 		return -kernel.EINVAL
 	}
+	net := sk.net
+	net.lock.LockBH()
+	sk.lk.LockBH()
 	sk.mem.backlog = backlog
 	sk.SkState.Set(TCP_LISTEN)
+	sk.lk.UnlockBH()
+	if net.await > 0 {
+		net.awaitq.WakeUpAll()
+	}
+	net.lock.UnlockBH()
 	return 0
 }
 
@@ -420,8 +471,8 @@ func (sk *Sock) fin() {
 
 func (memNet) shutdown(sk *Sock, how int) int {
 	sk.lk.LockBH()
-	defer sk.lk.UnlockBH()
 	if sk.mem.pair == nil || sk.SkState.Read() == TCP_CLOSE {
+		sk.lk.UnlockBH()
 		return -kernel.ENOTCONN
 	}
 	if how != SHUT_RD {
@@ -431,6 +482,7 @@ func (memNet) shutdown(sk *Sock, how int) int {
 		sk.skShutdown |= rcvShutdown
 	}
 	sk.SkStateChange.Load().Fn(sk)
+	sk.lk.UnlockBH()
 	return 0
 }
 
@@ -447,20 +499,20 @@ func (memNet) setbufs(sk *Sock, snd, rcv int) {
 func (memNet) wmem(sk *Sock) int { return int(sk.SkWmemQueued.Read()) }
 
 func (memNet) release(sk *Sock, abort bool) {
-	if sk.mem.hashed {
+	if sk.SkType == SOCK_DGRAM || sk.mem.hashed {
+		sk.net.lock.LockBH()
 		sk.net.unhash(sk)
-	}
-	if sk.SkType == SOCK_DGRAM {
-		sk.lk.LockBH()
 		rx, raised := sk.mem.rx, sk.raised
 		sk.mem.rx = nil
-		sk.lk.UnlockBH()
+		sk.net.lock.UnlockBH()
 		for _, skb := range rx {
 			FreeSkb(skb)
 		}
-		sk.cb.LockBH()
-		sk.retire(raised)
-		return
+		if sk.SkType == SOCK_DGRAM {
+			sk.cb.LockBH()
+			sk.retire(raised)
+			return
+		}
 	}
 	sk.lk.LockBH()
 	children := sk.mem.acceptq
@@ -541,35 +593,26 @@ func (memNet) sendDgram(sk *Sock, msg Msg, b []byte) int {
 		return -kernel.ENOMEM
 	}
 	size := skb.Len + skbOverhead
-	net.lock.LockBH()
 	if net.hold {
 		net.held = append(net.held, heldTx{sk, size})
 		sk.SkWmemQueued.Add(int64(size))
 	}
 	to := net.lookup(IPPROTO_UDP, msg.From, msg.To)
 	if to == nil {
-		connected := sk.remote.Family != AF_UNSPEC
-		net.lock.UnlockBH()
 		FreeSkb(skb)
-		if connected {
+		if sk.remote.Family != AF_UNSPEC {
 			// The ICMP message that nobody listens there reaches only sockets that talk to one peer.
-			sk.lk.LockBH()
 			sk.skErr = kernel.ECONNREFUSED
 			sk.event(evData)
-			sk.lk.UnlockBH()
 		}
 		return len(b)
 	}
-	to.lk.LockBH()
-	net.lock.UnlockBH()
 	if to.mem.rmem+size > to.skRcvbuf {
-		to.lk.UnlockBH()
 		FreeSkb(skb)
 		return len(b)
 	}
 	to.mem.rx = append(to.mem.rx, skb)
 	to.mem.rmem += size
 	to.event(evData)
-	to.lk.UnlockBH()
 	return len(b)
 }

@@ -16,11 +16,14 @@ type Net struct {
 	vals  []any
 
 	// The network in memory.
-	lock  kernel.Spinlock     // ports, nextPort, hold, held
+	lock  kernel.Spinlock     // what follows, and the datagram sockets
 	ports map[portKey][]*Sock // bound sockets, oldest first; looked up, never walked
 	next  uint16              // the port to try first when the network chooses
 	hold  bool                // sent datagrams stay in the send buffer
 	held  []heldTx
+	await int // tasks in AwaitPort
+
+	awaitq kernel.WaitQueueHead
 }
 
 // NewNet makes a namespace with the network in memory; it cannot fail. The caller holds the one reference. Process
@@ -31,6 +34,7 @@ func NewNet(cur *kernel.Task, m *kernel.Machine, name string) *Net {
 	net := newNet(m, name)
 	net.impl = memNet{}
 	net.lock.Init(&net.Obj, "net_hash")
+	net.awaitq.Init(&net.Obj, "port_wait")
 	net.ports = make(map[portKey][]*Sock)
 	net.next = firstPort
 	return net
@@ -81,6 +85,13 @@ func (net *Net) SetData(key string, v any) {
 	net.keys, net.vals = append(net.keys, key), append(net.vals, v)
 }
 
+// AwaitPort sleeps until a socket is bound to port and, for TCP, listens there, on any address of either family: 0, or
+// -ETIMEDOUT after timeout jiffies. For scenarios: in memory it wakes the moment that the socket is there. Process
+// context.
+func (net *Net) AwaitPort(cur *kernel.Task, protocol int, port uint16, timeout kernel.Jiffies) int {
+	return net.impl.awaitPort(cur, net, protocol, port, timeout)
+}
+
 // HoldTx, while on, keeps every datagram sent in its sender's send buffer, as a network card does that has come to a
 // standstill; turning it off completes them all and calls SkWriteSpace of the senders. In memory only; any context.
 func (net *Net) HoldTx(on bool) {
@@ -88,10 +99,8 @@ func (net *Net) HoldTx(on bool) {
 	net.hold = on
 	if !on {
 		for _, h := range net.held {
-			h.sk.lk.LockBH()
 			h.sk.SkWmemQueued.Sub(int64(h.n))
 			h.sk.event(evSpace)
-			h.sk.lk.UnlockBH()
 		}
 		net.held = nil
 	}

@@ -57,6 +57,27 @@ func (rn *realNet) free(*Net) {
 	syscall.Close(rn.epfd)
 }
 
+func (rn *realNet) awaitPort(cur *kernel.Task, _ *Net, protocol int, port uint16, timeout kernel.Jiffies) int {
+	served := func() bool {
+		rn.mu.Lock()
+		defer rn.mu.Unlock()
+		for _, sk := range rn.socks {
+			if sk.SkProtocol == protocol && sk.local.Port == port &&
+				(protocol == IPPROTO_UDP || sk.SkState.Peek() == TCP_LISTEN) {
+				return true
+			}
+		}
+		return false
+	}
+	for ; !served(); timeout-- {
+		if timeout <= 0 {
+			return -kernel.ETIMEDOUT
+		}
+		kernel.Msleep(cur, 1)
+	}
+	return 0
+}
+
 func errnoOf(err error) int {
 	if e, ok := err.(syscall.Errno); ok {
 		return int(e)
@@ -434,7 +455,6 @@ func (rn *realNet) shutdown(sk *Sock, how int) int {
 		return res
 	}
 	sk.cb.LockBH()
-	defer sk.cb.UnlockBH()
 	if how != SHUT_RD {
 		switch sk.SkState.Read() {
 		case TCP_ESTABLISHED:
@@ -444,6 +464,7 @@ func (rn *realNet) shutdown(sk *Sock, how int) int {
 		}
 	}
 	sk.SkStateChange.Load().Fn(sk)
+	sk.cb.UnlockBH()
 	return 0
 }
 

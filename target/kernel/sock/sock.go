@@ -134,12 +134,12 @@ type Sock struct {
 	bh     kernel.Softirq
 	direct bool // events wake SkSleep at once and call nothing: the ends that tests and scenarios hold
 
-	// lk guards the queues and the state: own for a listener and a datagram socket, shared by both ends of a
-	// connection. cb is held around callbacks: lk, except that a datagram can be received while its data_ready runs.
-	lk    *kernel.Spinlock
-	cb    *kernel.Spinlock
-	own   kernel.Spinlock
-	slock kernel.Spinlock
+	// lk guards the queues and the state: in memory the connection's lock, which both ends share, the namespace's for a
+	// datagram socket, and own for the rest. cb is held around callbacks: lk, except that a datagram can be received
+	// while its data_ready runs.
+	lk  *kernel.Spinlock
+	cb  *kernel.Spinlock
+	own kernel.Spinlock
 
 	// Life. An event that was raised keeps the memory of the socket until it ran.
 	raised   int  // lk: events raised
@@ -219,6 +219,7 @@ func FreeSkb(skb *Skb) {
 }
 
 // network is what an implementation provides below Sock. Results are -errno as in C. No method sleeps but connect.
+// sendDgram is called with lk held.
 type network interface {
 	create(sk *Sock) int
 	bind(sk *Sock, a Addr) int
@@ -236,6 +237,7 @@ type network interface {
 	// release detaches the socket from the network, abortively if asked to, and ends in sk.retire.
 	release(sk *Sock, abort bool)
 	free(net *Net)
+	awaitPort(cur *kernel.Task, net *Net, protocol int, port uint16, timeout kernel.Jiffies) int
 }
 
 // newSock makes a socket with the default callbacks, or those of the listener it is born from.
@@ -269,15 +271,12 @@ func newSock(net *Net, family, typ, protocol int, parent *Sock, gfp kernel.GFP) 
 	sk.SkSleep.Init(o, "sk_sleep")
 	sk.SkSndtimeo = kernel.MaxScheduleTimeout
 	sk.bh.Init(o, name)
-	sk.slock.Init(o, "sk_lock")
+	sk.own.Init(o, "sk_lock")
+	sk.lk, sk.cb = &sk.own, &sk.own
 	if typ == SOCK_STREAM {
-		sk.own.Init(o, "sk_lock")
-		sk.lk, sk.cb = &sk.own, &sk.own
 		sk.SkSndbuf.Preset(tcpSndbuf)
 		sk.skRcvbuf = tcpRcvbuf
 	} else {
-		sk.own.Init(o, "sk_receive_queue")
-		sk.lk, sk.cb = &sk.own, &sk.slock
 		sk.SkSndbuf.Preset(udpBuf)
 		sk.skRcvbuf = udpBuf
 	}
@@ -402,15 +401,7 @@ func (sk *Sock) SendMsg(cur *kernel.Task, msg Msg, b []byte, flags int) int {
 	if sk.SkType == SOCK_STREAM {
 		return sk.sendStream(cur, b, flags)
 	}
-	sk.lk.LockBH()
-	if !sk.corked {
-		sk.corked, sk.corkTo, sk.cork = true, msg, sk.cork[:0]
-	}
-	sk.lk.UnlockBH()
-	if len(b) == 0 && flags&MSG_MORE != 0 {
-		return 0
-	}
-	return sk.sendCork(b, flags)
+	return sk.sendCork(msg, b, flags)
 }
 
 // SendPage appends b to the stream, or to the datagram that SendMsg began. Without MSG_MORE it is the last piece and
@@ -422,34 +413,32 @@ func (sk *Sock) SendPage(cur *kernel.Task, b []byte, flags int) int {
 	if sk.SkType == SOCK_STREAM {
 		return sk.sendStream(cur, b, flags)
 	}
-	return sk.sendCork(b, flags)
+	return sk.sendCork(Msg{To: sk.remote}, b, flags)
 }
 
 // maxDatagram is the most that an UDP datagram over IPv4 carries, in octets.
 const maxDatagram = 65507
 
-func (sk *Sock) sendCork(b []byte, flags int) int {
+// sendCork adds b to the datagram under construction, which msg begins if there is none, and sends it unless more is
+// announced.
+func (sk *Sock) sendCork(msg Msg, b []byte, flags int) int {
 	sk.lk.LockBH()
+	defer sk.lk.UnlockBH()
 	if !sk.corked {
-		sk.corked, sk.corkTo, sk.cork = true, Msg{To: sk.remote}, sk.cork[:0]
+		sk.corked, sk.corkTo, sk.cork = true, msg, nil
 	}
 	if len(sk.cork)+len(b) > maxDatagram {
 		sk.corked = false
-		sk.lk.UnlockBH()
 		return -kernel.EMSGSIZE
 	}
 	sk.cork = append(sk.cork, b...)
 	if flags&MSG_MORE != 0 {
-		sk.lk.UnlockBH()
 		return len(b)
 	}
-	msg, data := sk.corkTo, sk.cork
-	sk.corked, sk.cork = false, nil
-	err := sk.skErr
-	sk.skErr = 0
-	sk.lk.UnlockBH()
-	if err != 0 {
-		return -err
+	msg, sk.corked = sk.corkTo, false
+	if errno := sk.skErr; errno != 0 {
+		sk.skErr = 0
+		return -errno
 	}
 	if msg.To.Family == AF_UNSPEC {
 		msg.To = sk.remote
@@ -457,7 +446,7 @@ func (sk *Sock) sendCork(b []byte, flags int) int {
 	if msg.To.Family != sk.SkFamily || msg.To.Port == 0 {
 		return -kernel.EINVAL
 	}
-	if res := sk.net.impl.sendDgram(sk, msg, data); res < 0 {
+	if res := sk.net.impl.sendDgram(sk, msg, sk.cork); res < 0 {
 		return res
 	}
 	return len(b)
