@@ -5,25 +5,31 @@ package explore
 import "github.com/seed17199236/svcfuzz/target/kernel"
 
 // Bounded enumerates, depth first, all schedules with at most Bound preemptions; switches at a point where the
-// running task cannot go on are free. Two prefixes with the same happens-before graph, the same running task
-// and no more preemptions spent lead to the same futures, and only the first is followed (the state cache of
-// CHESS, Musuvathi and Qadeer, PLDI 2007).
+// running task cannot go on are free. Three reductions leave the set of outcomes as it is:
 //
-// A task is preempted only in front of an operation on a cell that another task uses too: a preemption in front
-// of any other operation can be moved behind it, which changes nothing for anybody. Which cells are used by
-// more than one task is learnt; whenever one more turns up, the search starts again.
+//   - Two prefixes with the same happens-before graph, the same running task and no more preemptions spent have
+//     the same futures, and only the first is followed (the state cache of CHESS, Musuvathi and Qadeer, PLDI 2007).
+//   - A task is preempted only in front of an operation on a cell that another task uses too: a preemption in
+//     front of any other operation can be moved behind it, which changes nothing for anybody. Which cells those
+//     are is learnt; whenever one more turns up, the search starts again.
+//   - If nothing that others can do between preempting T in front of its next shared operation and T's return
+//     conflicts with what T does up to the one after that, preempting T there gives the same outcomes, and those
+//     have been seen: the search goes depth first. What others can do is known from there as well.
 //
 // Use: for b.Next() { machine.Run(b, ...) }.
 type Bounded struct {
 	Bound int
-	// NoCache follows every prefix and preempts everywhere. For tests of the reductions themselves.
-	NoCache bool
+	// Plain switches the reductions off. For tests of the reductions themselves.
+	Plain bool
+	// Skipped counts the branches that the third reduction saved.
+	Skipped int
 
-	path  []branch
-	depth int              // position in path within this run
-	used  int              // preemptions in this run
-	seen  map[uint64]uint8 // preemptions spent, by state and running task
-	begun bool
+	path   []branch
+	depth  int // position in path within this run
+	used   int // preemptions in this run
+	pruned bool
+	seen   map[uint64]uint8 // preemptions spent, by state and running task
+	begun  bool
 
 	m      *kernel.Machine
 	shared int // cells known to be shared when this search started
@@ -34,53 +40,154 @@ type branch struct {
 	options []int32 // task indexes, in the order in which they are tried
 	pos     int
 	step    int32 // visible operations before it
+	log     int   // accesses before it
 	preempt bool  // options after the first cost a preemption
+
+	object uint64          // what the next operation of the task that may be preempted belongs to
+	free   bool            // and whether it frees it
+	others []footprint     // by option: what others do until the task goes on; for preempt
+	block  []kernel.Access // of the task, up to its next branch
+	next   []footprint     // others of that next branch
+	nextOf []int32         // options of that next branch
 }
+
+// footprint is a set of accesses: whether a cell is written. It is nil where it is not known.
+type footprint map[uint64]bool
 
 // Next prepares the next schedule; false when all have been run.
 func (b *Bounded) Next() bool {
-	if !b.begun || !b.NoCache && b.m != nil && b.m.Shared() != b.shared {
-		b.begun = true
-		b.path = b.path[:0]
-		b.seen = map[uint64]uint8{}
-		if b.m != nil {
-			b.shared = b.m.Shared()
-		}
-	} else {
-		for len(b.path) > 0 {
-			last := &b.path[len(b.path)-1]
-			last.pos++
-			if last.pos < len(last.options) {
-				break
-			}
-			b.path = b.path[:len(b.path)-1]
-		}
-		if len(b.path) == 0 {
+	switch {
+	case !b.begun:
+		b.begun = b.m != nil // the first run only finds the machine
+		b.restart()
+	case !b.Plain && b.m != nil && b.m.Shared() != b.shared:
+		b.restart()
+	default:
+		b.learn()
+		if !b.advance() {
 			return false
 		}
 	}
-	b.depth, b.used = 0, 0
+	b.depth, b.used, b.pruned = 0, 0, false
 	return true
+}
+
+func (b *Bounded) restart() {
+	b.path = b.path[:0]
+	b.seen = map[uint64]uint8{}
+	if b.m != nil {
+		b.shared = b.m.Shared()
+	}
+}
+
+// advance goes to the next option of the deepest branch that has one.
+func (b *Bounded) advance() bool {
+	for len(b.path) > 0 {
+		last := &b.path[len(b.path)-1]
+		for last.pos++; last.pos < len(last.options); last.pos++ {
+			if !b.skips(last) {
+				return true
+			}
+			b.Skipped++
+		}
+		b.pop()
+	}
+	return false
+}
+
+// pop leaves the deepest branch, which is done, and tells the one above what was learnt there.
+func (b *Bounded) pop() {
+	n := len(b.path) - 1
+	done := &b.path[n]
+	b.path = b.path[:n]
+	if n == 0 || !done.preempt {
+		return
+	}
+	above := &b.path[n-1]
+	if above.preempt && above.pos == 0 && above.options[0] == done.options[0] {
+		above.next, above.nextOf = done.others, done.options
+	}
+}
+
+// learn takes from the run's accesses what others did while a task was preempted.
+func (b *Bounded) learn() {
+	if b.Plain {
+		return
+	}
+	log := b.m.Accesses()
+	for i := range b.path {
+		br := &b.path[i]
+		if !br.preempt || br.pos == 0 {
+			continue
+		}
+		fp := br.others[br.pos]
+		if fp == nil {
+			continue
+		}
+		resumed := false
+		for _, a := range log[min(br.log, len(log)):] {
+			if a.Task == br.options[0] {
+				resumed = true
+				break
+			}
+			fp[a.Cell] = fp[a.Cell] || a.Write
+		}
+		if !resumed && b.pruned {
+			br.others[br.pos] = nil // it was cut off before the task went on
+		}
+	}
+}
+
+// skips reports whether the option that is due at br gives nothing that preempting one branch later did not.
+func (b *Bounded) skips(br *branch) bool {
+	if b.Plain || !br.preempt || br.free || br.next == nil {
+		return false
+	}
+	for i, o := range br.nextOf {
+		if i == 0 || o != br.options[br.pos] {
+			continue
+		}
+		fp := br.next[i]
+		if fp == nil || fp[br.object] {
+			return false
+		}
+		for _, a := range br.block {
+			if w, ok := fp[a.Cell]; ok && (w || a.Write) {
+				return false
+			}
+		}
+		br.others[br.pos] = fp
+		return true
+	}
+	return false
 }
 
 // States is how many different choice points have been met.
 func (b *Bounded) States() int { return len(b.seen) }
 
+// rare: once all preemptions are spent there is nothing to choose until the task stops, and whether the state
+// is known is looked up at every 8th step only. Equal states have equal numbers of steps.
+const rare = 8
+
 // Pick implements kernel.Chooser.
 func (b *Bounded) Pick(c *kernel.Choice) *kernel.Task {
 	if b.m == nil {
+		// Accesses must be kept from the first operation on: positions in the log mean the same in every run.
 		b.m = c.Runnable[0].Machine()
-		b.shared = b.m.Shared()
+		b.m.LogAccesses()
+		b.pruned = true
+		return nil
 	}
 	if b.depth < len(b.path) {
 		if b.path[b.depth].step != int32(c.Step) {
 			return c.Cur // there was no branch here when this prefix ran first
 		}
 	} else {
-		if !b.NoCache && c.Cur != nil && !c.Cur.PendingShared() {
+		if !b.Plain && c.Cur != nil && (!c.Cur.PendingShared() || b.used == b.Bound && c.Step%rare != 0) {
 			return c.Cur
 		}
 		if !b.grow(c) {
+			b.pruned = true
 			return nil
 		}
 	}
@@ -104,7 +211,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	if c.Cur != nil {
 		key += 3 * c.Cur.Path()
 	}
-	if !b.NoCache {
+	if !b.Plain {
 		if used, ok := b.seen[key]; ok && int(used) <= b.used {
 			return false
 		}
@@ -112,7 +219,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	b.seen[key] = uint8(b.used)
 	b.path = append(b.path, branch{})
 	br := &b.path[len(b.path)-1]
-	br.preempt, br.step = c.Cur != nil, int32(c.Step)
+	br.preempt, br.step, br.log = c.Cur != nil, int32(c.Step), len(b.m.Accesses())
 	if c.Cur != nil {
 		br.options = append(br.options, int32(c.Cur.Index()))
 		if b.used == b.Bound {
@@ -126,7 +233,29 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 		}
 	}
 	sortSmall(br.options[first:])
+	if c.Cur != nil && !b.Plain {
+		b.link(br, c.Cur)
+	}
 	return true
+}
+
+// link prepares a branch for what will be learnt there, and gives the branch above, if it is the same task's and
+// the task went on from there, what the task has done since.
+func (b *Bounded) link(br *branch, cur *kernel.Task) {
+	k, object := cur.PendingObject()
+	br.object, br.free = object, k == kernel.OpFree
+	br.others = make([]footprint, len(br.options))
+	for i := 1; i < len(br.others); i++ {
+		br.others[i] = footprint{}
+	}
+	n := len(b.path) - 2
+	if n < 0 {
+		return
+	}
+	above := &b.path[n]
+	if above.preempt && above.pos == 0 && above.options[0] == br.options[0] && above.others != nil {
+		above.block = append(above.block[:0], b.m.Accesses()[above.log:]...)
+	}
 }
 
 func sortSmall(s []int32) {

@@ -119,7 +119,7 @@ func TestBoundedCacheLosesNothing(t *testing.T) {
 		for k := range 2 {
 			states[k] = map[uint64]bool{}
 			r := machine(t, lockdStart(true))
-			b := &Bounded{Bound: bound, NoCache: k == 1}
+			b := &Bounded{Bound: bound, Plain: k == 1}
 			for b.Next() {
 				res := r.Run(b, kernel.Options{})
 				runs[k]++

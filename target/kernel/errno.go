@@ -12,6 +12,7 @@ const (
 	EIO             = 5
 	EAGAIN          = 11
 	ENOMEM          = 12
+	EACCES          = 13
 	EFAULT          = 14
 	EBUSY           = 16
 	EEXIST          = 17
@@ -43,7 +44,7 @@ const (
 
 var errNames = map[int]string{
 	EPERM: "EPERM", ENOENT: "ENOENT", EINTR: "EINTR", EIO: "EIO", EAGAIN: "EAGAIN", ENOMEM: "ENOMEM",
-	EFAULT: "EFAULT", EBUSY: "EBUSY", EEXIST: "EEXIST", ENODEV: "ENODEV", EINVAL: "EINVAL", ENOSPC: "ENOSPC",
+	EACCES: "EACCES", EFAULT: "EFAULT", EBUSY: "EBUSY", EEXIST: "EEXIST", ENODEV: "ENODEV", EINVAL: "EINVAL", ENOSPC: "ENOSPC",
 	EPIPE: "EPIPE", ENAMETOOLONG: "ENAMETOOLONG", EPROTO: "EPROTO", EOVERFLOW: "EOVERFLOW", EMSGSIZE: "EMSGSIZE",
 	ENOPROTOOPT: "ENOPROTOOPT", EPROTONOSUPPORT: "EPROTONOSUPPORT", EOPNOTSUPP: "EOPNOTSUPP",
 	EAFNOSUPPORT: "EAFNOSUPPORT", EADDRINUSE: "EADDRINUSE", EADDRNOTAVAIL: "EADDRNOTAVAIL",
@@ -53,6 +54,8 @@ var errNames = map[int]string{
 }
 
 // ErrName spells a function result: "0", "-ENOMEM", or the number if it is no known errno.
+//
+//go:norace
 func ErrName(res int) string {
 	if name, ok := errNames[-res]; ok && res < 0 {
 		return "-" + name

@@ -15,6 +15,7 @@ type List[T any] struct {
 type Node[T any] struct {
 	prev, next *Node[T]
 	owner      *T
+	obj        *Obj // of the owner, if it is one
 	on         *List[T]
 	gone       bool // RCU: deleted, but a reader that stands here may still go on
 }
@@ -30,7 +31,12 @@ func (l *List[T]) Init(o *Obj, name string) {
 // Init binds the node to the structure that embeds it. C: INIT_LIST_HEAD.
 //
 //go:norace
-func (n *Node[T]) Init(owner *T) { *n = Node[T]{owner: owner} }
+func (n *Node[T]) Init(owner *T) {
+	*n = Node[T]{owner: owner}
+	if o, ok := any(owner).(objecter); ok && owner != nil {
+		n.obj = o.object()
+	}
+}
 
 // Linked reports, without a visible operation, whether the node is on a list. C: !list_empty(&node).
 //
@@ -52,6 +58,22 @@ func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
 		}
 		m.rec.text("%s %s, %s", what, describe(any(n.owner)), l.c.name)
 	}
+}
+
+// touch checks that the memory of n, of which the operation reads or writes a link, is still there.
+//
+//go:norace
+func (l *List[T]) touch(k OpKind, n *Node[T]) {
+	if n == nil || n.obj == nil || !n.obj.dead {
+		return
+	}
+	m := l.c.o.m
+	m.Report(&Finding{
+		Oracle: "use-after-free",
+		Title:  k.String() + " of " + l.c.name + " in freed " + n.obj.class,
+		Text:   n.obj.Name() + " was freed by " + n.obj.by,
+		Fatal:  true,
+	})
 }
 
 //go:norace
@@ -81,10 +103,13 @@ func (l *List[T]) add(n *Node[T], tail, rcu bool) {
 		l.corrupt("list_add of a linked node")
 		return
 	}
+	l.touch(OpListAdd, n)
 	n.on, n.gone = l, false
 	if tail {
+		l.touch(OpListAdd, l.tail)
 		n.prev, n.next = l.tail, nil
 	} else {
+		l.touch(OpListAdd, l.head)
 		n.prev, n.next = nil, l.head
 	}
 	l.link(n)
@@ -106,6 +131,9 @@ func (l *List[T]) link(n *Node[T]) {
 
 //go:norace
 func (l *List[T]) cut(n *Node[T]) {
+	l.touch(OpListDel, n)
+	l.touch(OpListDel, n.prev)
+	l.touch(OpListDel, n.next)
 	if n.prev != nil {
 		n.prev.next = n.next
 	} else {
@@ -222,6 +250,7 @@ func (l *List[T]) Last() *T {
 //go:norace
 func (l *List[T]) Next(n *Node[T]) *T {
 	raceRead(unsafe.Pointer(&l.head))
+	l.touch(OpListRead, n)
 	if n.next == nil {
 		return nil
 	}
@@ -241,6 +270,7 @@ func (l *List[T]) FirstRcu() *T {
 //go:norace
 func (l *List[T]) NextRcu(n *Node[T]) *T {
 	l.rcuRead()
+	l.touch(OpListRead, n)
 	if n.next == nil {
 		return nil
 	}

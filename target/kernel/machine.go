@@ -125,7 +125,6 @@ type Result struct {
 	Now      Jiffies
 	Fallible int    // how many fallible steps there were
 	Failed   string // which one was made to fail
-	Snapshot any    // of the harness: what the structures looked like, with Options.Record
 	Pruned   bool   // the chooser gave the run up
 	Live     int    // objects that were not freed
 }

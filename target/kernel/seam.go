@@ -141,7 +141,7 @@ var opInfo = [opKinds]struct {
 	OpYield: {"cond_resched", false}, OpStop: {"kthread_stop", true}, OpShouldStop: {"kthread_should_stop", false},
 	OpSignal: {"send_sig", true}, OpComplete: {"complete", true}, OpWait: {"wait", true},
 	OpAlloc: {"alloc", true}, OpFree: {"free", true}, OpRcuLock: {"rcu_read_lock", false},
-	OpRcuUnlock: {"rcu_read_unlock", true}, OpRcuCall: {"call_rcu", true}, OpTimer: {"mod_timer", true},
+	OpRcuUnlock: {"rcu_read_unlock", false}, OpRcuCall: {"call_rcu", true}, OpTimer: {"mod_timer", true},
 	OpTimerDel: {"del_timer", true}, OpWork: {"queue_work", true}, OpRaise: {"raise", true},
 	OpFault: {"fallible", true}, OpFreeze: {"freeze", true}, OpPrintk: {"printk", false}, OpOops: {"oops", true},
 }

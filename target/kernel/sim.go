@@ -51,6 +51,8 @@ type sim struct {
 	fresh   bool // the running task has been picked and has not performed an operation since
 	names   []string
 	pending []Event
+	logging bool
+	log     []Access
 	shared  idSet // ids of cells that more than one task uses
 }
 
@@ -85,6 +87,7 @@ func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)
 		s.leftovers()
 	}
 	s.unwindAll()
+	raceAcquire(unsafe.Pointer(&s.hash)) // the caller may look at all that the tasks did
 	if opt.AtEnd != nil && !s.pruned {
 		opt.AtEnd()
 	}
@@ -100,6 +103,7 @@ func (s *sim) begin(ch Chooser) {
 	s.killing, s.pruned, s.ended = false, false, false
 	s.idleGen, s.tick = 0, 0
 	s.pending = nil
+	s.log = s.log[:0]
 }
 
 //go:norace
@@ -261,9 +265,8 @@ func (s *sim) idle() bool {
 	if raceEnabled {
 		raceAcquire(unsafe.Pointer(&s.hash))
 	}
-	cur := s.cur
+	defer s.setCur(s.cur)
 	s.cur = nil
-	defer func() { s.cur = cur }()
 	if s.mainT.exited && !s.ended {
 		s.ended = true
 	}
@@ -300,6 +303,9 @@ func (s *sim) idle() bool {
 	}
 	return true
 }
+
+//go:norace
+func (s *sim) setCur(t *Task) { s.cur = t }
 
 // hung reports whether a call under way, or the whole run, takes too long in virtual time.
 //
@@ -359,6 +365,9 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	if c.by != int32(t.idx+1) {
 		s.share(t, c)
 	}
+	if s.logging {
+		s.log = append(s.log, Access{c.id, int32(t.idx), opInfo[k].write})
+	}
 	s.seq = append(s.seq, uint16(t.idx))
 	if s.m.rec != nil {
 		s.m.rec.add(t, k, c, s.steps)
@@ -376,6 +385,32 @@ func (s *sim) share(t *Task, c *cell) {
 		s.shared.add(c.id)
 	}
 }
+
+// Access is one operation as far as its independence of others goes.
+type Access struct {
+	Cell  uint64
+	Task  int32
+	Write bool
+}
+
+// touched notes an access that is no operation of its own: a wake-up inside one, an attempt at a held lock.
+//
+//go:norace
+func (s *sim) touched(c *cell) {
+	if s.logging && s.cur != nil {
+		s.log = append(s.log, Access{c.id, int32(s.cur.idx), true})
+	}
+}
+
+// LogAccesses makes the machine keep the accesses of each run, from now on. For searches.
+//
+//go:norace
+func (m *Machine) LogAccesses() { m.sim.logging = true }
+
+// Accesses are those of the run under way, or of the last one, in order.
+//
+//go:norace
+func (m *Machine) Accesses() []Access { return m.sim.log }
 
 // Shared is the number of cells on which more than one task has ever operated, over all runs of the machine.
 //
@@ -445,6 +480,7 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 	l.pending = append(l.pending, t)
 	if l.held {
 		s.unready(t)
+		s.touched(&l.c)
 	}
 	s.yield(t)
 	if t.rcuLazy {

@@ -138,6 +138,16 @@ func (t *Task) Pending() (k OpKind, cellID uint64) {
 	return t.pend, t.pendCell.id
 }
 
+// PendingObject tells the kind of the task's next operation and the id of the object that its cell belongs to.
+//
+//go:norace
+func (t *Task) PendingObject() (k OpKind, objectID uint64) {
+	if t.pendCell == nil {
+		return t.pend, 0
+	}
+	return t.pend, t.pendCell.o.c.id
+}
+
 // Exited reports whether the task has ended; State is its state word. For oracles.
 //
 //go:norace
@@ -380,6 +390,7 @@ func (t *Task) wake() bool {
 		// it, a wake-up before and one after the sleeper set its state would count as the same.
 		t.c.hw = mix(t.c.hw + s.cur.h)
 		s.share(s.cur, &t.c)
+		s.touched(&t.c)
 		s.fp += t.c.hw
 	}
 	if parked {
@@ -664,6 +675,11 @@ func (t *Task) Freezing() bool {
 	return t.m.freezing.Peek(0)
 }
 
+// PeekFreezing is Freezing without a visible operation, for oracles.
+//
+//go:norace
+func (t *Task) PeekFreezing() bool { return t.freezable && t.m.freezing.Peek(0) }
+
 // TryToFreeze blocks the running task while the machine is frozen, and reports whether it was.
 // C: try_to_freeze, include/linux/freezer.h.
 //
@@ -736,8 +752,13 @@ func (m *Machine) Tasks() []*Task {
 //go:norace
 func (t *Task) Within(limit Jiffies, what string) (done func()) {
 	t.what, t.deadline = what, t.m.Jiffies()+limit
-	return func() { t.what = "" }
+	return t.within
 }
+
+// within ends what Within began.
+//
+//go:norace
+func (t *Task) within() { t.what = "" }
 
 // Doing returns what Within marked the task with, and the deadline; "" if nothing.
 //

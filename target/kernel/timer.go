@@ -40,6 +40,9 @@ func (q *Softirq) Raise(fn func()) {
 func (q *Softirq) raise(fn func()) {
 	m := q.c.o.m
 	raceReleaseMerge(unsafe.Pointer(q))
+	if m.sim != nil {
+		m.sim.touched(&q.c)
+	}
 	q.g.lock(m)
 	q.queue = append(q.queue, fn)
 	start := !q.busy

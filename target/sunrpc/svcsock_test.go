@@ -492,6 +492,42 @@ func TestClientsAgainstStartAndStop(t *testing.T) {
 	})
 }
 
+// Several connections wait before the thread first looks: each is accepted and answered, though one event may stand
+// for many. Of those that were closed meanwhile none stays.
+func TestConnectionsBeforeStart(t *testing.T) {
+	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+		w := bootSock(t, cur, net)
+		addr := w.add(cur, "tcp", sock.AF_INET)
+		w.dial(cur, IPPROTO_TCP, addr).Close()
+		var conns []*sock.Conn
+		for range 4 {
+			conns = append(conns, w.dial(cur, IPPROTO_TCP, addr))
+		}
+		w.dial(cur, IPPROTO_TCP, addr).Reset()
+		kernel.Msleep(cur, 20)
+		w.start(cur)
+		for i, c := range conns {
+			c.Write(cur, frag(true, sockCall(uint32(i), 0, octets(i))))
+			if got, n := readRecord(cur, c, 5*kernel.HZ); !bytes.Equal(got, sockReply(uint32(i), octets(i))) {
+				t.Errorf("connection %d: %x (%s)", i, got, kernel.ErrName(n))
+			}
+		}
+		for range 100 {
+			if w.serv.SvTmpcnt.Read() == int64(len(conns)) {
+				break
+			}
+			kernel.Msleep(cur, 5)
+		}
+		if n := w.serv.SvTmpcnt.Read(); n != int64(len(conns)) {
+			t.Errorf("%d connections, want %d", n, len(conns))
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		w.stop(cur)
+	})
+}
+
 func TestBackchannelPlaceholder(t *testing.T) {
 	sockRuns(t, 5, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
 		w := bootSock(t, cur, net)

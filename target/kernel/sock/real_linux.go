@@ -54,7 +54,7 @@ func NewRealNet(m *kernel.Machine) (*Net, int) {
 
 func (rn *realNet) free(*Net) {
 	rn.quit()
-	syscall.Close(rn.epfd)
+	_ = syscall.Close(rn.epfd)
 }
 
 func (rn *realNet) awaitPort(cur *kernel.Task, _ *Net, protocol int, port uint16, timeout kernel.Jiffies) int {
@@ -242,7 +242,7 @@ func (rn *realNet) create(sk *Sock) int {
 		err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 	}
 	if err != nil {
-		syscall.Close(fd)
+		_ = syscall.Close(fd)
 		return -errnoOf(err)
 	}
 	sk.real = &realSock{rn: rn, fd: fd}
@@ -355,7 +355,7 @@ func (rn *realNet) accept(sk *Sock) (*Sock, int) {
 	}
 	child := newSock(sk.net, sk.SkFamily, sk.SkType, sk.SkProtocol, sk, kernel.GFP_ATOMIC)
 	if child == nil {
-		syscall.Close(fd)
+		_ = syscall.Close(fd)
 		return nil, -kernel.ENOMEM
 	}
 	child.real = &realSock{rn: rn, fd: fd}
@@ -498,7 +498,7 @@ func (rn *realNet) release(sk *Sock, abort bool) {
 	if abort {
 		_ = syscall.SetsockoptLinger(sk.real.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 	}
-	syscall.Close(sk.real.fd) // which also takes it out of the epoll set
+	_ = syscall.Close(sk.real.fd) // which also takes it out of the epoll set
 	sk.real.fd = -1
 	sk.real.mu.Unlock()
 	sk.cb.LockBH()
