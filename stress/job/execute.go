@@ -57,7 +57,7 @@ func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Param
 	})
 	opt := kernel.Options{FailAt: r.Job.FailAt}
 	if r.Job.Replay != "" {
-		return r.replay(run, opt)
+		return r.replay(m, run, opt)
 	}
 	for _, plan := range r.Job.Plans {
 		out, err := explore.Search(ctx, run, explore.Plan{
@@ -80,7 +80,7 @@ func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Param
 			r.Schedules += out.Schedules
 			r.Steps += out.Steps
 			r.found(out.Finding)
-			r.explain(run, out, opt)
+			r.explain(m, run, out, opt)
 			break
 		}
 		r.Schedules += out.Schedules
@@ -101,7 +101,7 @@ func (r *Result) found(f *kernel.Finding) {
 }
 
 // explain shrinks the failing schedule and draws it.
-func (r *Result) explain(run explore.Runner, out *explore.Outcome, opt kernel.Options) {
+func (r *Result) explain(m *kernel.Machine, run explore.Runner, out *explore.Outcome, opt kernel.Options) {
 	out.Schedule.Meta = r.meta()
 	if r.Job.Shrink == 0 && !r.Job.Trace {
 		r.Schedule = string(out.Schedule.Text())
@@ -112,12 +112,12 @@ func (r *Result) explain(run explore.Runner, out *explore.Outcome, opt kernel.Op
 	r.Preemptions = sh.Preemptions
 	r.Schedule = string(sh.Schedule.Text())
 	if r.Job.Trace {
-		r.draw(sh.Result, sh.Finding)
+		r.draw(m, sh.Result, sh.Finding)
 	}
 }
 
 // draw renders the recorded run; the file names in it are the caller's business.
-func (r *Result) draw(res *kernel.Result, f *kernel.Finding) {
+func (r *Result) draw(m *kernel.Machine, res *kernel.Result, f *kernel.Finding) {
 	var b strings.Builder
 	report.Text(&b, &report.Failure{
 		Scenario: r.Job.Scenario, Finding: f, Events: res.Events, Pending: res.Pending,
@@ -125,7 +125,7 @@ func (r *Result) draw(res *kernel.Result, f *kernel.Finding) {
 		Steps: res.Steps, Preemptions: r.Preemptions, Schedule: SchedulePlaceholder,
 	})
 	r.Trace = b.String()
-	r.Dump = report.Dump(res)
+	r.Dump = report.Dump(m, res)
 }
 
 // SchedulePlaceholder stands in a trace for the name of the schedule file, which the caller chooses.
@@ -152,7 +152,7 @@ func (r *Result) meta() map[string]string {
 }
 
 // replay follows a schedule file once.
-func (r *Result) replay(run explore.Runner, opt kernel.Options) error {
+func (r *Result) replay(m *kernel.Machine, run explore.Runner, opt kernel.Options) error {
 	s, err := explore.Parse([]byte(r.Job.Replay))
 	if err != nil {
 		return &UsageError{err.Error()}
@@ -172,7 +172,7 @@ func (r *Result) replay(run explore.Runner, opt kernel.Options) error {
 		r.FoundAt = 1
 		r.found(f)
 		if r.Job.Trace {
-			r.draw(res, f)
+			r.draw(m, res, f)
 		}
 	}
 	return nil

@@ -74,11 +74,26 @@ type Mutant struct {
 	Patch
 	Era      string // the era it is planted in; TreeEra unless the file says otherwise
 	Scenario string
+	Params   string // of the scenario: "clients=1,proto=0"; its defaults if empty
 	Backend  string // sim or free
 	Budget   Budget
 	Expect   []Expect // any one of them is the right answer
 	Control  bool     // must stay clean
 	SameAs   string   // the mutant whose diff this one shares, if it has none of its own
+
+	// FailFirst and FailLast bound which fallible step is made to fail; both 0 if none is. See Fails.
+	FailFirst, FailLast int
+}
+
+// Fails lists the fallible steps to make fail, one search each, counted from 1; 0 stands for a search in
+// which none does. The budget is that of each search. A mutant that needs a failure is killed by any one
+// of them: which number the step has that matters moves with the code in front of it.
+func (m *Mutant) Fails() []int {
+	var list []int
+	for k := m.FailFirst; k <= m.FailLast; k++ {
+		list = append(list, k)
+	}
+	return list
 }
 
 // BuildID names the diff that is compiled in: mutants that share a diff share it.
@@ -301,6 +316,7 @@ var (
 	goodID     = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
 	badIDChars = regexp.MustCompile(`[^a-z0-9.-]+`)
 	goodWord   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	goodParams = regexp.MustCompile(`^[a-z]+=[0-9]+(,[a-z]+=[0-9]+)*$`)
 )
 
 // Parse reads a mutant file. The header fields are
@@ -312,6 +328,8 @@ var (
 //	Kernel-introduced        commit and release that brought it
 //	Era                      where it is planted, 3.19 if missing
 //	Scenario                 the workload that finds it; required
+//	Params                   its parameters, "clients=1,proto=0"
+//	Fail-at                  which fallible step fails: "20", or "1..40" for a search each
 //	Backend                  sim or free; required
 //	Budget                   "20000 schedules", "30s" or both with a comma; required
 //	Expect                   verdict, then oracle; alternatives with " | "; required
@@ -322,10 +340,12 @@ var (
 // one line that names the file and, where there is one, the line.
 func Parse(name string, data []byte) (*Mutant, error) {
 	m := &Mutant{Era: TreeEra}
-	var budget, expect, control string
+	var budget, expect, control, failAt string
 	fields := m.common()
 	fields["era"] = field{to: &m.Era}
 	fields["scenario"] = field{to: &m.Scenario, required: true}
+	fields["params"] = field{to: &m.Params}
+	fields["fail-at"] = field{to: &failAt}
 	fields["backend"] = field{to: &m.Backend, required: true}
 	fields["budget"] = field{to: &budget, required: true}
 	fields["expect"] = field{to: &expect, required: true}
@@ -338,6 +358,12 @@ func Parse(name string, data []byte) (*Mutant, error) {
 
 	if m.Backend != "sim" && m.Backend != "free" {
 		return nil, h.errorf("backend", "%q is no back end (write: sim, or free)", m.Backend)
+	}
+	if m.Params != "" && !goodParams.MatchString(m.Params) {
+		return nil, h.errorf("params", "%q are no parameters (write: clients=1,proto=0)", m.Params)
+	}
+	if m.FailFirst, m.FailLast, err = parseFailAt(failAt); err != nil {
+		return nil, h.errorf("fail-at", "%w", err)
 	}
 	if m.Budget, err = parseBudget(budget); err != nil {
 		return nil, h.errorf("budget", "%w", err)
@@ -552,6 +578,25 @@ func parseBudget(s string) (Budget, error) {
 		b.For = d
 	}
 	return b, nil
+}
+
+// parseFailAt reads "20" or "1..40"; nothing means that no step fails.
+func parseFailAt(s string) (first, last int, err error) {
+	if s == "" {
+		return 0, 0, nil
+	}
+	from, to, isRange := strings.Cut(s, "..")
+	if !isRange {
+		to = from
+	}
+	first, err = strconv.Atoi(from)
+	if err == nil {
+		last, err = strconv.Atoi(to)
+	}
+	if err != nil || first < 1 || last < first {
+		return 0, 0, fmt.Errorf("%q names no fallible step (write: 20, or 1..40)", s)
+	}
+	return first, last, nil
 }
 
 // parseExpect reads "oops nil-task | use-after-free".

@@ -5,6 +5,7 @@ package mutant
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,26 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParamsAndFailAt(t *testing.T) {
+	for _, test := range []struct {
+		add, params string
+		fails       []int
+	}{
+		{"", "", []int{0}},
+		{"Params: clients=1,proto=0\n", "clients=1,proto=0", []int{0}},
+		{"Params: service=1\nFail-at: 20\n", "service=1", []int{20}},
+		{"Fail-at: 1..3\n", "", []int{1, 2, 3}},
+	} {
+		text := strings.Replace(goodHeader+"\n"+goodDiff, "Budget:", test.add+"Budget:", 1)
+		m, err := Parse("a.patch", []byte(text))
+		if err != nil {
+			t.Errorf("%q: %v", test.add, err)
+		} else if m.Params != test.params || !slices.Equal(m.Fails(), test.fails) {
+			t.Errorf("%q: parameters %q, fails %v", test.add, m.Params, m.Fails())
+		}
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	edit := func(from, to string) string { return strings.Replace(goodHeader+"\n"+goodDiff, from, to, 1) }
 	for _, test := range []struct{ what, name, text, want string }{
@@ -82,6 +103,9 @@ func TestParseErrors(t *testing.T) {
 		{"wrong control", "", edit("Budget:", "Control: yes\nBudget:"), "a negative control expects clean"},
 		{"control word", "", edit("Budget:", "Control: maybe\nBudget:"),
 			`a.patch:8: Control: "maybe" is neither yes nor no`},
+		{"parameters", "", edit("Budget:", "Params: clients = 1\nBudget:"), `a.patch:8: Params: "clients = 1" are no parameters`},
+		{"fallible step", "", edit("Budget:", "Fail-at: 0\nBudget:"), `a.patch:8: Fail-at: "0" names no fallible step`},
+		{"fallible range", "", edit("Budget:", "Fail-at: 9..2\nBudget:"), `a.patch:8: Fail-at: "9..2" names no`},
 		{"no blank line", "", edit("\n\ndiff", "\ndiff"), "a.patch:10: the diff starts inside the header"},
 		{"no diff", "", goodHeader, "a.patch: no diff in it"},
 		{"text", "", edit("\ndiff", "\nsome words\ndiff"), "text between header and diff"},

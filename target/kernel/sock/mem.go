@@ -502,8 +502,12 @@ func (memNet) release(sk *Sock, abort bool) {
 	if sk.SkType == SOCK_DGRAM || sk.mem.hashed {
 		sk.net.lock.LockBH()
 		sk.net.unhash(sk)
-		rx, raised := sk.mem.rx, sk.raised
-		sk.mem.rx = nil
+		var rx []*Skb
+		raised := 0
+		if sk.SkType == SOCK_DGRAM { // a listener's are under its own lock
+			rx, raised = sk.mem.rx, sk.raised
+			sk.mem.rx = nil
+		}
 		sk.net.lock.UnlockBH()
 		for _, skb := range rx {
 			FreeSkb(skb)

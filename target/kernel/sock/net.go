@@ -9,6 +9,8 @@ import "github.com/seed17199236/svcfuzz/target/kernel"
 type Net struct {
 	kernel.Obj
 	Name string
+	// NoIPv6 makes the namespace one of a kernel that was compiled without IPv6. Set before the namespace is used.
+	NoIPv6 bool
 
 	count kernel.Kref
 	impl  network

@@ -289,7 +289,7 @@ func newSock(net *Net, family, typ, protocol int, parent *Sock, gfp kernel.GFP) 
 //
 // C: __sock_create, net/socket.c
 func Create(cur *kernel.Task, net *Net, family, typ, protocol int) (*Sock, int) {
-	if family != AF_INET && family != AF_INET6 {
+	if family != AF_INET && (family != AF_INET6 || net.NoIPv6) {
 		return nil, -kernel.EAFNOSUPPORT
 	}
 	if !(typ == SOCK_STREAM && protocol == IPPROTO_TCP) && !(typ == SOCK_DGRAM && protocol == IPPROTO_UDP) {

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+
+package fuzz
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// targets are all of them, for the tests below.
+var targets = []struct {
+	name   string
+	decode func([]byte) func() *plan
+}{
+	{"FuzzRecordMark", recordMark},
+	{"FuzzRPCCall", rpcCall},
+	{"FuzzStartup", startup},
+}
+
+// seeds are the files of corpus/wire for a target.
+func seeds(t testing.TB, target string) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "corpus", "wire", target, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no seeds for %s in corpus/wire (%v)", target, err)
+	}
+	m := map[string][]byte{}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m[filepath.Base(name)] = data
+	}
+	return m
+}
+
+// addSeeds gives the seeds of a target to Go's engine.
+func addSeeds(f *testing.F, target string) {
+	for _, data := range seeds(f, target) {
+		f.Add(data)
+	}
+}
+
+// random makes inputs that look like what an engine makes.
+func random(r *rand.Rand) []byte {
+	b := make([]byte, r.IntN(400))
+	for i := range b {
+		if r.IntN(4) > 0 {
+			b[i] = byte(r.Uint32())
+		}
+	}
+	return b
+}
+
+// TestDeterministic runs inputs twice, with others in between, and compares all visible operations.
+func TestDeterministic(t *testing.T) {
+	n := 200
+	if testing.Short() {
+		n = 40
+	}
+	for _, target := range targets {
+		r := rand.New(rand.NewPCG(1, 2))
+		var inputs [][]byte
+		for _, data := range seeds(t, target.name) {
+			inputs = append(inputs, data)
+		}
+		for range n {
+			inputs = append(inputs, random(r))
+		}
+		first := make([]outcome, len(inputs))
+		different := map[uint64]bool{}
+		longest := 0
+		for i, data := range inputs {
+			first[i] = execute(target.name, target.decode(data))
+			different[first[i].hash] = true
+			longest = max(longest, first[i].steps)
+			if f := first[i].failure; f != nil {
+				t.Fatalf("%x: %s", data, f.Error())
+			}
+		}
+		for i, data := range inputs {
+			copied := append([]byte(nil), data...)
+			if again := execute(target.name, target.decode(data)); again.hash != first[i].hash || again.steps != first[i].steps {
+				t.Errorf("%s: %x ran in %d steps to %016x, and then in %d to %016x", target.name, data, first[i].steps, first[i].hash,
+					again.steps, again.hash)
+			}
+			if fmt.Sprintf("%x", copied) != fmt.Sprintf("%x", data) {
+				t.Errorf("%s: %x was changed to %x", target.name, copied, data)
+			}
+		}
+		if len(different) < len(inputs)/2 || longest > maxSteps/4 {
+			t.Errorf("%s: %d inputs gave %d runs, the longest of %d steps", target.name, len(inputs), len(different), longest)
+		}
+		t.Logf("%s: %d inputs, %d different runs, the longest of %d steps", target.name, len(inputs), len(different), longest)
+	}
+}
+
+// BenchmarkTargets runs random inputs without an engine around them.
+func BenchmarkTargets(b *testing.B) {
+	for _, target := range targets {
+		b.Run(target.name, func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			inputs := make([][]byte, 256)
+			for i := range inputs {
+				inputs[i] = random(r)
+			}
+			steps := 0
+			for i := 0; b.Loop(); i++ {
+				steps += execute(target.name, target.decode(inputs[i%len(inputs)])).steps
+			}
+			b.ReportMetric(float64(steps)/float64(b.N), "steps/op")
+		})
+	}
+}

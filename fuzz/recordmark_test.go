@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+
+package fuzz
+
+import "testing"
+
+func FuzzRecordMark(f *testing.F) {
+	addSeeds(f, "FuzzRecordMark")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if failure := RunRecordMark(data); failure != nil {
+			t.Fatal(failure)
+		}
+	})
+}

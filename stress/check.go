@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed17199236/svcfuzz/stress/job"
+	"github.com/seed17199236/svcfuzz/stress/mutant"
+	"github.com/seed17199236/svcfuzz/stress/report"
+	"github.com/seed17199236/svcfuzz/stress/scenario"
+)
+
+func init() { register(checkCmd) }
+
+// checked is what came of one scenario on a patched tree.
+type checked struct {
+	*job.Result
+	ScheduleFile string `json:"schedule_file,omitempty"`
+	// Sick says that the scenario fails without the patch as well.
+	Sick bool `json:"sick,omitempty"`
+}
+
+func checkCmd() *cobra.Command {
+	var era, junit string
+	var limit budget
+	cmd := &cobra.Command{
+		Use:   "check PATCH [SCENARIO...]",
+		Short: "ask whether any interleaving breaks a change of your own",
+		Long: `check applies a patch to a copy of the port, runs the scenarios on it (all of them if none is named), and answers
+with a minimal interleaving for each that fails, or with how much of the schedule space was covered. The patch
+is a git diff or a mail of git format-patch that changes files below target/. The checkout stays as it is.
+
+Each scenario is searched twice: all schedules with at most one preemption, and as many as the budget allows drawn
+by pct. fault-injection is searched for each service and for each step that may fail.`,
+		Example: `  git diff > my.patch && git stash && go run ./stress check my.patch
+  go run ./stress check my.patch lockd-start resize --for 1m
+  go run ./stress check my.patch --era 3.18`,
+		Args: args(1, -1, "the PATCH"),
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&era, "era", "", "era of the core that the patch is for (default: the tree's)")
+	fs.StringVar(&junit, "junit", "", "write the results to this `FILE` as JUnit XML")
+	limit.add(fs, "schedules a scenario")
+	addSeed(fs)
+	addFindings(fs)
+	addJSON(fs, "the results")
+
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		scenarios := args[1:]
+		for _, name := range scenarios {
+			if _, err := scenario.Find(name); err != nil {
+				return usagef("%v", err)
+			}
+		}
+		if len(scenarios) == 0 {
+			for _, s := range scenario.All() {
+				scenarios = append(scenarios, s.Name)
+			}
+		}
+		given, err := limit.check(cmd)
+		if err != nil {
+			return err
+		}
+		if !given {
+			limit.schedules = defaultSchedules
+		}
+		root, err := moduleRoot()
+		if err != nil {
+			return err
+		}
+		shop, err := openWorkshop(root)
+		if err != nil {
+			return err
+		}
+		defer shop.close()
+		tree, err := shop.plant(args[0], era)
+		if err != nil {
+			return err
+		}
+		out, err := openJSON(cmd)
+		if err != nil {
+			return err
+		}
+		defer out.discard()
+		xml, err := openOutput("--junit", junit)
+		if err != nil {
+			return err
+		}
+		defer xml.discard()
+		store, err := openFindings(cmd, root)
+		if err != nil {
+			return err
+		}
+		seed, err := drawSeed(cmd)
+		if err != nil {
+			return err
+		}
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "%s (era %s) changes %s\n", args[0], tree.era, strings.Join(tree.patch.Files(), ", "))
+		live := newProgress(cmd.ErrOrStderr())
+		shop.live = live
+		var all []checked
+		failed := 0
+		for _, name := range scenarios {
+			c, err := checkOne(cmd, shop, tree, name, seed, &limit, live)
+			live.clear()
+			if err != nil {
+				return checkError(args[0], err)
+			}
+			if c.Verdict == job.Clean {
+				fmt.Fprintf(w, "clean %s: %s\n", name, coverage(c.Result))
+			} else {
+				failed++
+				if c.ScheduleFile, err = store.save(c.Result); err != nil {
+					return err
+				}
+				fmt.Fprintln(w)
+				tell(w, c.Result, c.ScheduleFile)
+				if c.Sick {
+					fmt.Fprintf(w, "SICK: %s fails without the patch as well\n", name)
+				}
+				fmt.Fprintln(w)
+			}
+			all = append(all, c)
+		}
+		if failed == 0 {
+			fmt.Fprintf(w, "verdict: clean in %s\n", plural(len(all), "scenario"))
+		} else {
+			fmt.Fprintf(w, "verdict: %d of %s fail\n", failed, plural(len(all), "scenario"))
+		}
+		if err := errors.Join(out.json(w, all), xml.write(w, func(w io.Writer) error { return checkJUnit(w, args[0], all) })); err != nil {
+			return err
+		}
+		if failed > 0 {
+			return errFinding
+		}
+		return nil
+	}
+	return cmd
+}
+
+// exhaustFor bounds the exhaustive part of a search: as long as the other part, and not without end.
+func exhaustFor(limit *budget) time.Duration {
+	if limit.period > 0 {
+		return limit.period
+	}
+	return 30 * time.Second
+}
+
+// failingSteps are the steps that check makes fail, one after the other. There are fewer in every start; one that there
+// is not changes nothing.
+const failingSteps = 60
+
+// searches are the jobs that check runs for a scenario, and the steps to make fail in each.
+func searches(s *scenario.Scenario, seed uint64, limit *budget) (jobs []job.Job, steps []int) {
+	j := job.Job{
+		Scenario: s.Name, Backend: "sim", Seed: seed, Shrink: shrinkRuns, Trace: true,
+		Plans: []job.Plan{
+			{Chooser: "bounded:n=1", For: exhaustFor(limit)},
+			{Chooser: "pct", Schedules: limit.schedules, For: limit.period},
+		},
+	}
+	fails := slices.ContainsFunc(s.Params, func(p scenario.Param) bool { return p.Name == "k" })
+	if !fails {
+		return []job.Job{j}, nil
+	}
+	for k := range failingSteps {
+		steps = append(steps, k+1)
+	}
+	services := 1
+	for _, p := range s.Params {
+		if p.Name == "service" {
+			services = p.Max + 1
+		}
+	}
+	n := time.Duration(services * failingSteps)
+	j.Plans = []job.Plan{{Chooser: "pct", For: limit.period / n}}
+	if limit.schedules > 0 {
+		j.Plans[0].Schedules = max(limit.schedules/int(n), 1)
+	}
+	for i := range services {
+		if services > 1 {
+			j.Params = fmt.Sprintf("service=%d", i)
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, steps
+}
+
+// checkOne searches one scenario on the patched tree, and upon a finding on the era without the patch.
+func checkOne(cmd *cobra.Command, shop *workshop, tree planted, name string, seed uint64, limit *budget,
+	live *progress) (checked, error) {
+	s, err := scenario.Find(name)
+	if err != nil {
+		return checked{}, usagef("%v", err)
+	}
+	jobs, steps := searches(s, seed, limit)
+	var sum job.Result
+	for _, j := range jobs {
+		res, err := shop.sweep(cmd.Context(), tree, j, steps, anyFinding, live.job(name))
+		if err != nil {
+			return checked{}, err
+		}
+		if res.Verdict != job.Clean {
+			plain := res.Job
+			plain.Shrink, plain.Trace = 0, false
+			base, err := shop.run(cmd.Context(), planted{era: tree.era}, plain, live.job(name+" without the patch"))
+			if err != nil {
+				return checked{}, err
+			}
+			return checked{Result: res, Sick: base.Verdict != job.Clean}, nil
+		}
+		add(&sum, res)
+		sum.Job = res.Job
+	}
+	sum.Verdict = job.Clean
+	return checked{Result: &sum}, nil
+}
+
+// checkError puts the word of the track record before a patch that does not fit.
+func checkError(name string, err error) error {
+	word, why, ok := mutant.JudgeError(err)
+	if !ok {
+		return err
+	}
+	return usagef("%s: %s: %s", name, word, why)
+}
+
+func checkJUnit(w io.Writer, suite string, all []checked) error {
+	var cases []report.Case
+	for _, c := range all {
+		x := report.Case{Class: "check", Name: c.Job.Scenario, Elapsed: c.Elapsed}
+		if c.Verdict != job.Clean {
+			x.Failure, x.Text = c.Oracle+": "+c.Title, c.Trace
+		}
+		cases = append(cases, x)
+	}
+	return report.JUnit(w, suite, cases)
+}

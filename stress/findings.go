@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/seed17199236/svcfuzz/stress/job"
+)
+
+// findings is the folder for what was found.
+type findings struct{ dir string }
+
+// addFindings adds --findings; openFindings reads it.
+func addFindings(fs *pflag.FlagSet) {
+	fs.String("findings", "", "`DIR` for what is found (default: findings in the checkout)")
+}
+
+// openFindings finds the folder, and makes one that was asked for, so that a wrong name is told at once.
+func openFindings(cmd *cobra.Command, root string) (*findings, error) {
+	dir, err := cmd.Flags().GetString("findings")
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		if cmd.Flags().Changed("findings") {
+			return nil, usagef("--findings: the name is empty; write --findings DIR")
+		}
+		return &findings{filepath.Join(root, "findings")}, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, usagef("--findings %s: no folder can be made there (%s); choose another place", dir, fileError(err))
+	}
+	probe, err := os.CreateTemp(dir, ".probe.*")
+	if err != nil {
+		return nil, usagef("--findings %s: cannot be written (%s); choose another place", dir, fileError(err))
+	}
+	_ = probe.Close()
+	if err := os.Remove(probe.Name()); err != nil {
+		return nil, err
+	}
+	return &findings{dir}, nil
+}
+
+// save writes a finding, SCENARIO-XXXX.schedule and .txt, puts the name of the schedule into the trace, and
+// returns it; the name of the text if there is no schedule. The same finding has the same name.
+func (f *findings) save(res *job.Result) (string, error) {
+	if err := os.MkdirAll(f.dir, 0o755); err != nil {
+		return "", usagef("--findings %s: no folder can be made there (%s); choose another place", f.dir, fileError(err))
+	}
+	content := res.Schedule
+	ext := ".schedule"
+	if content == "" {
+		ext = ".txt"
+		content = fmt.Sprint(res.Job.Scenario, res.Job.Seed, res.Title)
+	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(content))
+	base := ""
+	for n := hash.Sum32(); ; n++ {
+		base = filepath.Join(f.dir, fmt.Sprintf("%s-%04x", res.Job.Scenario, n&0xffff))
+		old, err := os.ReadFile(base + ext)
+		if err != nil || ext == ".txt" || string(old) == content {
+			break // free, or this very finding
+		}
+	}
+	name := shown(base + ext)
+	res.Trace = named(res.Trace, name)
+	if res.Schedule != "" {
+		if err := writeFile(base+ext, []byte(res.Schedule)); err != nil {
+			return "", err
+		}
+	}
+	var text strings.Builder
+	tell(&text, res, name)
+	if res.Dump != "" {
+		fmt.Fprintf(&text, "\n%s", res.Dump)
+	}
+	return name, writeFile(base+".txt", []byte(text.String()))
+}
+
+// named puts the name of the schedule file into a drawn interleaving.
+func named(trace, file string) string {
+	return strings.ReplaceAll(trace, job.SchedulePlaceholder, file)
+}
+
+// tell prints a finding: the drawn interleaving, or what there is in its place.
+func tell(w io.Writer, res *job.Result, file string) {
+	if res.Trace != "" {
+		fmt.Fprint(w, res.Trace)
+		return
+	}
+	task := ""
+	if res.Task != "" {
+		task = ", task " + res.Task
+	}
+	fmt.Fprintf(w, "FAIL %s: %s: %s%s\n", res.Job.Scenario, res.Oracle, res.Title, task)
+	mutant := ""
+	if res.Job.Mutant != "" {
+		mutant = "mutant " + res.Job.Mutant + "  "
+	}
+	fmt.Fprintf(w, "%sera %s  back end %s  seed %d\n", mutant, res.Job.Era, res.Job.Backend, res.Job.Seed)
+	if res.Text != "" {
+		fmt.Fprintf(w, "\n%s\n", strings.TrimRight(res.Text, "\n"))
+	}
+	if res.Job.Backend == "free" {
+		fmt.Fprintf(w, "\nagain:   go run ./stress run %s --backend free --seed %d --schedules %d", res.Job.Scenario, res.Job.Seed, max(res.FoundAt, 1))
+		if res.Job.Params != "" {
+			fmt.Fprintf(w, " --params %s", res.Job.Params)
+		}
+		if res.Job.Mutant != "" {
+			fmt.Fprintf(w, " --mutant %s", res.Job.Mutant)
+		}
+		fmt.Fprintf(w, " --era %s   (real goroutines: it may take more tries)\n", res.Job.Era)
+		return
+	}
+	fmt.Fprintf(w, "\nreplay:  go run ./stress replay %s\n", file)
+}

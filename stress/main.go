@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+
+// Command stress asks whether any interleaving breaks the start and stop of RPC services, plants historical bugs to
+// show that it would notice, replays what it found, and serves real clients.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// What the command ends with.
+const (
+	exitOK          = 0
+	exitFinding     = 1
+	exitUsage       = 2
+	exitFault       = 3
+	exitInterrupted = 130
+)
+
+func main() {
+	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// subcommands are the commands in no particular order: each file adds its own.
+var subcommands []func() *cobra.Command
+
+// register adds a subcommand; to be called by init.
+func register(c func() *cobra.Command) { subcommands = append(subcommands, c) }
+
+// order is that of help. A command that is not in it comes last.
+var order = []string{"verdict", "list", "run", "replay", "keep", "check", "mutants", "soak", "serve", "bench", "version"}
+
+const about = `stress explores the interleavings of Linux's SunRPC server core, in a Go port of it, and says which break.
+
+Without a command it runs verdict: the question of 2014 for every way to start a service thread.
+
+Exit codes: 0 all is as expected, 1 a finding, 2 wrong use, 3 a fault of svcfuzz itself (its line begins
+"SVCFUZZ BUG:"), 130 interrupted. "go run" turns every code but 0 into 1 and prints the real one; scripts should build
+the command first: go build -o DIR ./stress`
+
+// execute runs the command line and returns the exit code.
+func execute(args []string, stdout, stderr io.Writer) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer func() {
+		if p := recover(); p != nil {
+			code = finish(stderr, faultf("%v\n%s", p, debug.Stack()))
+		}
+	}()
+	root := rootCmd()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	return finish(stderr, err)
+}
+
+func rootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "stress",
+		Short:         "find the interleavings that break the start and stop of RPC services",
+		Long:          about,
+		Example:       "  go run ./stress\n  go run ./stress run lockd-start --chooser bounded:n=2\n  go run ./stress check my.patch",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s: %s; see %s --help", cmd.Name(), oneLine(err.Error()), cmd.CommandPath())
+	})
+	cobra.EnableCommandSorting = false
+	var cmds []*cobra.Command
+	for _, c := range subcommands {
+		cmds = append(cmds, c())
+	}
+	place := func(c *cobra.Command) int {
+		if i := slices.Index(order, c.Name()); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortStableFunc(cmds, func(a, b *cobra.Command) int { return place(a) - place(b) })
+	root.AddCommand(cmds...)
+
+	// A bare command, and one with nothing but flags, is verdict.
+	root.RunE = func(*cobra.Command, []string) error { return faultf("this build has no verdict") }
+	var names []string
+	for _, c := range cmds {
+		names = append(names, c.Name())
+		if c.Name() == "verdict" && c.RunE != nil {
+			root.Flags().AddFlagSet(c.Flags())
+			root.RunE = func(_ *cobra.Command, args []string) error {
+				c.SetContext(root.Context())
+				return c.RunE(c, args)
+			}
+		}
+	}
+	root.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("unknown command %q; choose %s", args[0], strings.Join(names, ", "))
+		}
+		return nil
+	}
+	return root
+}

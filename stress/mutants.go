@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed17199236/svcfuzz/stress/explore"
+	"github.com/seed17199236/svcfuzz/stress/job"
+	"github.com/seed17199236/svcfuzz/stress/mutant"
+	"github.com/seed17199236/svcfuzz/stress/report"
+	"github.com/seed17199236/svcfuzz/stress/scenario"
+)
+
+func init() { register(mutantsCmd) }
+
+const (
+	// trackSeed makes the track record the same every time.
+	trackSeed = 1
+	// trackWorkers is how many mutants are hunted at a time.
+	trackWorkers = 2
+	// canary is the mutant that is always found: where it is not, the suite is broken and no other word counts.
+	canary = "canary"
+)
+
+// record is a row of the track record.
+type record struct {
+	Mutant    string        `json:"mutant"`
+	Bug       string        `json:"bug"`
+	KernelFix string        `json:"kernel_fix"`
+	Scenario  string        `json:"scenario"`
+	Params    string        `json:"params,omitempty"`
+	Era       string        `json:"era"`
+	Backend   string        `json:"backend"`
+	Word      mutant.Word   `json:"word"`
+	Why       string        `json:"why"`
+	Schedules int           `json:"schedules"` // to the finding, or all that were run
+	Verdict   string        `json:"verdict,omitempty"`
+	Oracle    string        `json:"oracle,omitempty"`
+	Elapsed   time.Duration `json:"elapsed_ns"`
+	File      string        `json:"schedule_file,omitempty"`
+
+	trace string
+}
+
+func mutantsCmd() *cobra.Command {
+	var only, readme, chooser, junit string
+	cmd := &cobra.Command{
+		Use:   "mutants",
+		Short: "plant every historical bug and see it found: the track record",
+		Long: `mutants plants each patch of corpus/mutants in the era that it names, runs the scenario that it names within the
+budget that it names, and compares what is found with what it expects; the same search on the era without the
+patch must stay clean. KILLED (and CLEAN for a negative control, which no order of events may break) is
+good. STALE does not apply, BROKEN does not build, SICK fails without the patch, SURVIVED was not found, WRONG ORACLE
+was found by another one. Ends with 0 if all is good.`,
+		Example: `  go run ./stress mutants
+  go run ./stress mutants --only lockd-run-before-rq-task,canary
+  go run ./stress mutants --readme README.md --json mutants.json`,
+		Args: args(0, 0, "nothing"),
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&only, "only", "", "these mutants alone, `ID,...`")
+	fs.StringVar(&readme, "readme", "", "write the table into this `FILE`, between the track-record markers")
+	fs.StringVar(&chooser, "chooser", "pct", "what draws the schedules of sim: random, pct[:d=N] or bounded[:n=N]")
+	fs.StringVar(&junit, "junit", "", "write the results to this `FILE` as JUnit XML")
+	fs.Uint64("seed", trackSeed, "seed of all random choices")
+	addFindings(fs)
+	addJSON(fs, "the table")
+
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if _, err := explore.ParseSpec(chooser); err != nil {
+			return usagef("--chooser: %v", err)
+		}
+		if readme != "" && only != "" {
+			return usagef("--readme writes the whole table, --only asks for a part of it; drop one of them")
+		}
+		if readme != "" {
+			if err := checkBlock(readme, "track-record"); err != nil {
+				return err
+			}
+		}
+		root, err := moduleRoot()
+		if err != nil {
+			return err
+		}
+		shop, err := openWorkshop(root)
+		if err != nil {
+			return err
+		}
+		defer shop.close()
+		list := shop.mutants
+		if only != "" {
+			list = nil
+			for id := range strings.SplitSeq(only, ",") {
+				m, err := mutant.Find(shop.mutants, strings.TrimSpace(id))
+				if err != nil {
+					return usagef("--only: %v", err)
+				}
+				list = append(list, m)
+			}
+		}
+		if len(list) == 0 {
+			return faultf("corpus/mutants holds no mutants")
+		}
+		out, err := openJSON(cmd)
+		if err != nil {
+			return err
+		}
+		defer out.discard()
+		xml, err := openOutput("--junit", junit)
+		if err != nil {
+			return err
+		}
+		defer xml.discard()
+		store, err := openFindings(cmd, root)
+		if err != nil {
+			return err
+		}
+		seed, err := cmd.Flags().GetUint64("seed")
+		if err != nil {
+			return err
+		}
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "seed %d\n", seed)
+		h := &hunt{shop: shop, seed: seed, chooser: chooser, store: store, live: newProgress(cmd.ErrOrStderr()), bases: map[string]*base{}}
+		shop.live = h.live
+		rows, err := h.all(cmd.Context(), list)
+		h.live.clear()
+		if err != nil {
+			return err
+		}
+		if err := printRecords(w, rows); err != nil {
+			return err
+		}
+		if err := errors.Join(out.json(w, rows), xml.write(w, func(w io.Writer) error { return recordJUnit(w, rows) })); err != nil {
+			return err
+		}
+		if readme != "" {
+			if err := replaceBlock(readme, "track-record", recordMarkdown(rows)); err != nil {
+				return err
+			}
+		}
+		return judgement(rows)
+	}
+	return cmd
+}
+
+// judgement is how the command ends.
+func judgement(rows []*record) error {
+	good := true
+	for _, r := range rows {
+		if r.Mutant == canary && r.Word != mutant.KILLED {
+			return faultf("the canary is %s, so no other verdict counts: %s", r.Word, r.Why)
+		}
+		good = good && r.Word.Green()
+	}
+	if !good {
+		return errFinding
+	}
+	return nil
+}
+
+// hunt looks for many mutants.
+type hunt struct {
+	shop    *workshop
+	seed    uint64
+	chooser string
+	store   *findings
+	live    *progress
+
+	mu    sync.Mutex
+	bases map[string]*base
+	done  int
+}
+
+// base is a search on an era without a mutant, made once for all that share it.
+type base struct {
+	once sync.Once
+	res  *job.Result
+	err  error
+}
+
+// all hunts the mutants, a few at a time; the builds run ahead.
+func (h *hunt) all(ctx context.Context, list []*mutant.Mutant) ([]*record, error) {
+	rows := make([]*record, len(list))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, m := range list {
+		if err := h.shop.start(plantedIn(m)); err != nil {
+			return nil, err
+		}
+	}
+	var wg sync.WaitGroup
+	var first error
+	next := make(chan int)
+	for range trackWorkers {
+		wg.Go(func() {
+			for i := range next {
+				r, err := h.one(ctx, list[i])
+				h.mu.Lock()
+				rows[i] = r
+				h.done++
+				if err != nil && first == nil {
+					first = fmt.Errorf("mutant %s: %w", list[i].ID, err)
+					cancel()
+				}
+				if err == nil {
+					h.live.show("%d of %d mutants, last %s: %s", h.done, len(list), r.Mutant, r.Word)
+				}
+				h.mu.Unlock()
+			}
+		})
+	}
+	for i := range list {
+		select {
+		case next <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(next)
+	wg.Wait()
+	if first == nil {
+		first = ctx.Err()
+	}
+	return rows, first
+}
+
+func plantedIn(m *mutant.Mutant) planted { return planted{era: m.Era, name: m.ID, patch: m.Diff()} }
+
+// jobOf is the search that a mutant asks for.
+func (h *hunt) jobOf(m *mutant.Mutant) (job.Job, error) {
+	s, err := scenario.Find(m.Scenario)
+	if err != nil {
+		return job.Job{}, usagef("%s: %v", m.Path, err)
+	}
+	p, err := s.ParseParams(m.Params)
+	if err != nil {
+		return job.Job{}, usagef("%s: %v", m.Path, err)
+	}
+	plan := job.Plan{Schedules: m.Budget.Schedules, For: m.Budget.For}
+	if m.Backend == "sim" {
+		plan.Chooser = h.chooser
+	}
+	return job.Job{
+		Scenario: m.Scenario, Params: p.String(), Backend: m.Backend, Seed: h.seed, Plans: []job.Plan{plan},
+		Shrink: shrinkRuns, Trace: true,
+	}, nil
+}
+
+// one hunts one mutant.
+func (h *hunt) one(ctx context.Context, m *mutant.Mutant) (*record, error) {
+	r := &record{
+		Mutant: m.ID, Bug: m.Subject, KernelFix: m.KernelFix, Scenario: m.Scenario, Params: m.Params, Era: m.Era,
+		Backend: m.Backend,
+	}
+	j, err := h.jobOf(m)
+	if err != nil {
+		return r, err
+	}
+	accepted := func(res *job.Result) bool { return m.Accepts(res.Verdict, res.Oracle) }
+	got, err := h.shop.sweep(ctx, plantedIn(m), j, m.Fails(), accepted, h.live.job(m.ID))
+	if err != nil {
+		var ok bool
+		if r.Word, r.Why, ok = mutant.JudgeError(err); ok {
+			return r, nil
+		}
+		return r, err
+	}
+	without, err := h.without(ctx, m, j)
+	if err != nil {
+		return r, err
+	}
+	r.Word, r.Why = mutant.Judge(m, outcome(without), outcome(got))
+	r.Verdict, r.Oracle, r.Schedules, r.Elapsed = got.Verdict, got.Oracle, got.Schedules, got.Elapsed
+	if got.Verdict != job.Clean {
+		r.Schedules = got.FoundAt
+		if r.File, err = h.store.save(got); err != nil {
+			return r, err
+		}
+		r.trace = got.Trace
+	}
+	return r, nil
+}
+
+// without runs the search on the era as it is.
+func (h *hunt) without(ctx context.Context, m *mutant.Mutant, j job.Job) (*job.Result, error) {
+	j.Shrink = 0
+	key := fmt.Sprintf("%s %+v %v", m.Era, j, m.Fails())
+	h.mu.Lock()
+	b := h.bases[key]
+	if b == nil {
+		b = &base{}
+		h.bases[key] = b
+	}
+	h.mu.Unlock()
+	b.once.Do(func() {
+		b.res, b.err = h.shop.sweep(ctx, planted{era: m.Era}, j, m.Fails(), anyFinding, h.live.job("era "+m.Era))
+	})
+	return b.res, b.err
+}
+
+func outcome(res *job.Result) mutant.Outcome {
+	return mutant.Outcome{Verdict: res.Verdict, Oracle: res.Oracle, Sentence: res.Title, Schedules: res.Schedules}
+}
+
+// columns are what the two tables show of a row.
+func (r *record) columns() []string {
+	n := "-"
+	if r.Schedules > 0 {
+		n = count(int64(r.Schedules))
+	}
+	return []string{r.Bug, dash(r.KernelFix), strings.TrimSpace(r.Scenario + " " + r.Params), r.Era, r.Backend, string(r.Word), n, dash(r.Oracle)}
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+var recordHead = []string{"bug", "kernel fix", "scenario", "era", "back end", "verdict", "schedules", "oracle"}
+
+func printRecords(w io.Writer, rows []*record) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(tw, "mutant\t%s\n", strings.Join(recordHead[1:], "\t"))
+	good := 0
+	for _, r := range rows {
+		columns := r.columns()
+		columns[0], columns[1] = r.Mutant, clip(columns[1], 24)
+		fmt.Fprintln(tw, strings.Join(columns, "\t"))
+		if r.Word.Green() {
+			good++
+		}
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if !r.Word.Green() {
+			fmt.Fprintf(w, "\n%s %s: %s\n", r.Word, r.Mutant, r.Why)
+			if r.trace != "" {
+				fmt.Fprintf(w, "\n%s", r.trace)
+			}
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%d of %s as they must be\n", good, plural(len(rows), "mutant"))
+	return err
+}
+
+// clip cuts a text that would make a column too wide for a terminal.
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-2]) + ".."
+	}
+	return s
+}
+
+// recordMarkdown is the table of the README.
+func recordMarkdown(rows []*record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(recordHead, " | "), strings.Repeat("---|", len(recordHead)))
+	for _, r := range rows {
+		columns := r.columns()
+		columns[0] = fmt.Sprintf("%s (`%s`)", columns[0], r.Mutant)
+		for i, c := range columns {
+			columns[i] = strings.ReplaceAll(c, "|", "\\|")
+		}
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(columns, " | "))
+	}
+	return b.String()
+}
+
+func recordJUnit(w io.Writer, rows []*record) error {
+	var cases []report.Case
+	for _, r := range rows {
+		x := report.Case{Class: "mutants", Name: r.Mutant, Elapsed: r.Elapsed}
+		if !r.Word.Green() {
+			x.Failure, x.Text = fmt.Sprintf("%s: %s", r.Word, r.Why), r.trace
+		}
+		cases = append(cases, x)
+	}
+	return report.JUnit(w, "mutants", cases)
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+
+package scenario
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/seed17199236/svcfuzz/stress/oracle"
+	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/sock"
+)
+
+// How long a client waits for an answer: one that must come, and one that need not.
+const (
+	replyTimeout = 20 * kernel.HZ
+	shortTimeout = kernel.HZ
+)
+
+// portTimeout is how long a client waits for the service to register: longer than any start call may take.
+const portTimeout = 2 * callLimit
+
+// client is an actor with one socket. Its fields are its own until it has been joined.
+type client struct {
+	name string
+	net  *sock.Net
+	prot int
+	prog uint32
+	vers uint32
+	xs   []*oracle.Exchange // its requests, in order
+	conn *sock.Conn
+	dead bool // the connection cannot be used any more
+	task *kernel.Task
+	wait kernel.Jiffies // for an answer
+}
+
+// newClient prepares a client that makes n requests. It is called by main before the client runs.
+func (w *World) newClient(net *sock.Net, prot int, prog, vers uint32, n int, optional bool) *client {
+	c := &client{net: net, prot: prot, prog: prog, vers: vers, name: "udp-client", wait: replyTimeout}
+	if optional {
+		c.wait = shortTimeout
+	}
+	if prot == sock.IPPROTO_TCP {
+		c.name = "tcp-client"
+	}
+	same := 0
+	for _, x := range w.clients {
+		if x.prot == prot {
+			same++
+		}
+	}
+	c.name = numbered(c.name, same)
+	for range n {
+		w.xids++
+		x := &oracle.Exchange{Who: c.name, Xid: 0x51000000 + w.xids, Optional: optional}
+		c.xs = append(c.xs, x)
+		w.Exchanges = append(w.Exchanges, x)
+	}
+	w.clients = append(w.clients, c)
+	return c
+}
+
+// numbered is the name of the i-th actor of a kind; the first has no number.
+func numbered(name string, i int) string {
+	if i == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, i+1)
+}
+
+// spawn starts a client as an actor that waits for the port and then makes its requests.
+func (w *World) spawn(cur *kernel.Task, c *client, wait *portWait) {
+	c.task = w.M.Spawn(cur, c.name, func(cur *kernel.Task) {
+		w.Arrive(cur)
+		if wait.done.WaitTimeout(cur, portTimeout) == 0 {
+			c.fail(-kernel.ETIMEDOUT)
+			return
+		}
+		c.run(cur, wait.port)
+	})
+}
+
+// spawnAt starts a client as an actor that waits until something listens on port.
+func (w *World) spawnAt(cur *kernel.Task, c *client, port uint16) {
+	c.task = w.M.Spawn(cur, c.name, func(cur *kernel.Task) {
+		w.Arrive(cur)
+		if err := c.net.AwaitPort(cur, c.prot, port, 2*c.wait); err != 0 {
+			c.fail(err)
+			return
+		}
+		c.run(cur, port)
+	})
+}
+
+// run makes all requests of the client to a port, one after the other.
+func (c *client) run(cur *kernel.Task, port uint16) {
+	if err := c.dial(cur, port); err != 0 {
+		c.fail(err)
+		return
+	}
+	for _, x := range c.xs {
+		if !c.call(cur, x) {
+			c.fail(x.Err)
+			return
+		}
+	}
+}
+
+// fail notes for all requests not made why they were not.
+func (c *client) fail(err int) {
+	for _, x := range c.xs {
+		if !x.Sent && x.Err == 0 {
+			x.Err = err
+		}
+	}
+}
+
+func (c *client) dial(cur *kernel.Task, port uint16) int {
+	conn, err := sock.Dial(cur, c.net, c.prot, sock.LoopbackAddr(sock.AF_INET, port))
+	if err != 0 {
+		c.dead = true
+		return err
+	}
+	c.conn = conn
+	return 0
+}
+
+// call makes one request and waits for the answer; false if the socket is of no use afterwards.
+func (c *client) call(cur *kernel.Task, x *oracle.Exchange) bool {
+	msg := nullCall(x.Xid, c.prog, c.vers)
+	if c.prot == sock.IPPROTO_TCP {
+		msg = record(msg)
+	}
+	if n := c.conn.Write(cur, msg); n != len(msg) {
+		x.Err = min(n, -1)
+		return false
+	}
+	x.Sent = true
+	if c.prot == sock.IPPROTO_UDP {
+		var buf [256]byte
+		n := c.conn.Read(cur, buf[:], c.wait)
+		if n < 0 {
+			x.Err = n
+			return n == -kernel.ETIMEDOUT
+		}
+		x.Replies = append(x.Replies, append([]byte(nil), buf[:n]...))
+		return true
+	}
+	b, err := c.readRecord(cur, x)
+	if err != 0 {
+		x.Err = err
+		return false
+	}
+	x.Replies = append(x.Replies, b)
+	return true
+}
+
+// readRecord reads one record of the stream: its octets, or why there is none.
+func (c *client) readRecord(cur *kernel.Task, x *oracle.Exchange) ([]byte, int) {
+	var rec []byte
+	for {
+		var marker [4]byte
+		n := c.conn.ReadFull(cur, marker[:], c.wait)
+		if n != 4 {
+			x.Cut = n > 0 || n == 0 && len(rec) > 0
+			return nil, min(n, -kernel.ECONNRESET)
+		}
+		m := binary.BigEndian.Uint32(marker[:])
+		frag := make([]byte, min(m&^(1<<31), 4096))
+		if n = c.conn.ReadFull(cur, frag, c.wait); n != len(frag) {
+			x.Cut = n >= 0
+			return nil, min(n, -kernel.ECONNRESET)
+		}
+		rec = append(rec, frag...)
+		if m>>31 != 0 {
+			return rec, 0
+		}
+	}
+}
+
+// nullCall is a call of procedure 0 with AUTH_NONE.
+func nullCall(xid, prog, vers uint32) []byte {
+	b := make([]byte, 0, 44)
+	for _, w := range [...]uint32{xid, 0, 2, prog, vers, 0, 0, 0, 0, 0} {
+		b = binary.BigEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+// record puts a marker in front of a message.
+func record(msg []byte) []byte {
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(msg)), 1<<31|uint32(len(msg)))
+	return append(b, msg...)
+}
+
+// joinClients waits for all clients that run as actors.
+func (w *World) joinClients(cur *kernel.Task) {
+	for _, c := range w.clients {
+		if c.task != nil {
+			kernel.Join(cur, c.task)
+		}
+	}
+}
+
+// finish is called when every service is down: whatever has come in since an answer was read answers nothing. Then
+// it closes the sockets.
+func (w *World) finish(cur *kernel.Task) {
+	for _, c := range w.clients {
+		if c.conn == nil {
+			continue
+		}
+		c.drain()
+		c.conn.Close()
+		c.conn = nil
+	}
+	w.clients = nil
+}
+
+// drain takes what is left in the socket and files it under the request that it claims to answer.
+func (c *client) drain() {
+	sk := c.conn.Sock()
+	for {
+		var b []byte
+		if c.prot == sock.IPPROTO_UDP {
+			skb, err := sk.RecvDatagram()
+			if err != 0 {
+				return
+			}
+			b = append(b, skb.Octets()...)
+			sock.FreeSkb(skb)
+		} else {
+			var buf [512]byte
+			n := sk.RecvMsg([][]byte{buf[:]}, sock.MSG_DONTWAIT)
+			if n <= 0 {
+				return
+			}
+			if b = buf[:n]; n > 4 {
+				b = b[4:] // the marker: an answer too many is as wrong with it as without
+			}
+		}
+		x := c.xs[len(c.xs)-1]
+		if len(b) >= 4 {
+			for _, y := range c.xs {
+				if y.Xid == binary.BigEndian.Uint32(b) {
+					x = y
+				}
+			}
+		}
+		x.Replies = append(x.Replies, append([]byte(nil), b...))
+	}
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed17199236/svcfuzz/target/kernel"
+)
+
+// seeded picks at random; the same seed gives the same run.
+type seeded struct{ x uint64 }
+
+func newSeeded(seed int) *seeded { return &seeded{uint64(seed)*2654435761 + 88172645463325252} }
+
+func (r *seeded) next(n int) int {
+	r.x ^= r.x << 13
+	r.x ^= r.x >> 7
+	r.x ^= r.x << 17
+	return int((r.x >> 33) % uint64(n))
+}
+
+func (r *seeded) Pick(c *kernel.Choice) *kernel.Task { return c.Runnable[r.next(len(c.Runnable))] }
+
+// sticky lets a task run on for a random while, so that calls run whole and actors meet at few places.
+type sticky struct{ seeded }
+
+func (r *sticky) Pick(c *kernel.Choice) *kernel.Task {
+	if c.Cur != nil && r.next(24) != 0 {
+		return c.Cur
+	}
+	return r.seeded.Pick(c)
+}
+
+// ranked runs the task of the highest rank; at a few random steps the one that runs becomes the lowest.
+type ranked struct {
+	seeded
+	rank map[uint64]uint64 // by path
+	low  uint64
+	drop []int
+}
+
+func newRanked(seed, span int) *ranked {
+	r := &ranked{seeded: *newSeeded(seed), rank: map[uint64]uint64{}, low: 9}
+	for range 2 {
+		r.drop = append(r.drop, r.next(span))
+	}
+	slices.Sort(r.drop)
+	return r
+}
+
+func (r *ranked) Pick(c *kernel.Choice) *kernel.Task {
+	for {
+		var best *kernel.Task
+		for _, t := range c.Runnable {
+			if r.rank[t.Path()] == 0 {
+				r.rank[t.Path()] = uint64(100 + r.next(1<<30))
+			}
+			if best == nil || r.rank[t.Path()] > r.rank[best.Path()] {
+				best = t
+			}
+		}
+		if len(r.drop) == 0 || c.Step < r.drop[0] {
+			return best
+		}
+		r.low--
+		r.rank[best.Path()] = r.low
+		r.drop = r.drop[1:]
+	}
+}
+
+// straight never takes the processor from a task that can go on.
+type straight struct{}
+
+func (straight) Pick(c *kernel.Choice) *kernel.Task {
+	if c.Cur != nil {
+		return c.Cur
+	}
+	best := c.Runnable[0]
+	for _, t := range c.Runnable {
+		if t.Index() < best.Index() {
+			best = t
+		}
+	}
+	return best
+}
+
+// chooser is the n-th of a mixed lot.
+func chooser(n int) kernel.Chooser {
+	switch {
+	case n == 0:
+		return straight{}
+	case n%3 == 0:
+		return &sticky{*newSeeded(n)}
+	case n%3 == 1:
+		return newRanked(n, 100<<(n%5))
+	}
+	return newSeeded(n)
+}
+
+// explain spells a finding with the schedule that leads to it.
+func explain(s *Scenario, p Params, r *kernel.Result, n int) string {
+	f := r.Worst()
+	m := kernel.NewSim()
+	defer m.Close()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, schedule %d: %v\n%s\n", s.Name, p, n, f, f.Text)
+	again := s.Run(m, chooser(n), p, kernel.Options{Record: true, FailAt: 0})
+	for _, e := range again.Events[max(0, len(again.Events)-200):] {
+		fmt.Fprintf(&b, "%5d %-16s %-60s %s:%d\n", e.Step, e.Task, e.Text, e.File, e.Line)
+	}
+	return b.String()
+}
+
+// inSim runs n schedules twice each.
+func inSim(t *testing.T, s *Scenario, params string, n int) {
+	t.Helper()
+	p, err := s.ParseParams(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := kernel.NewSim()
+	defer m.Close()
+	steps, least, most := 0, 1<<30, 0
+	different := map[uint64]bool{}
+	for i := range n {
+		a := s.Run(m, chooser(i), p, kernel.Options{})
+		if a.Worst() != nil {
+			t.Fatal(explain(s, p, a, i))
+		}
+		hash, state := a.Hash, a.State
+		steps, least, most = steps+a.Steps, min(least, a.Steps), max(most, a.Steps)
+		b := s.Run(m, chooser(i), p, kernel.Options{})
+		if b.Hash != hash || b.State != state {
+			t.Fatalf("%s %s, schedule %d: two runs of one schedule differ", s.Name, p, i)
+		}
+		different[hash] = true
+	}
+	t.Logf("%s %s: %d..%d steps, mean %d; %d different runs of %d", s.Name, p, least, most, steps/n, len(different), n)
+}
+
+// onFree runs n times on the free back end.
+func onFree(t *testing.T, s *Scenario, params string, n int) {
+	t.Helper()
+	p, err := s.ParseParams(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		r := s.Run(kernel.NewFree(), nil, p, kernel.Options{
+			Seed: uint64(i) + 1, Noise: uint32(i%4) * 800, TimeScale: 10, Watchdog: 20_000,
+		})
+		if f := r.Worst(); f != nil {
+			t.Fatalf("%s %s, seed %d: %v\n%s\n%v", s.Name, p, i+1, f, f.Text, f.Stack)
+		}
+	}
+}
+
+// both is the test of a scenario with one set of parameters.
+func both(t *testing.T, name, params string) {
+	t.Helper()
+	s, err := Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inSim(t, s, params, 300)
+	onFree(t, s, params, 20)
+}
+
+func TestScenarios(t *testing.T) {
+	for _, c := range [][2]string{
+		{"callback-start", ""}, {"callback-start", "clients=3"}, {"callback-start", "minor=1"},
+		{"callback-start", "minor=1,clients=3"},
+		{"callback-start", "stop=2"}, {"callback-start", "minor=1,clients=2,stop=2"},
+		{"careless-admin", ""},
+		{"start-stop-restart", ""}, {"start-stop-restart", "rounds=3,proto=2"},
+		{"stop-under-load", ""}, {"stop-under-load", "clients=3,requests=2"}, {"stop-under-load", "proto=0"},
+		{"stop-under-load", "signal=1,clients=1,proto=0"},
+		{"stop-under-load", "proto=1,requests=3"},
+		{"resize", ""}, {"resize", "threads=4,admins=3,clients=2"}, {"resize", "pools=2,clients=0"},
+		{"second-net", ""}, {"second-net", "rounds=2,proto=1,clients=2"},
+		{"fault-injection", ""}, {"fault-injection", "service=1"}, {"fault-injection", "service=2"},
+		{"fault-injection", "service=3"},
+	} {
+		t.Run(c[0]+" "+c[1], func(t *testing.T) { both(t, c[0], c[1]) })
+	}
+}
