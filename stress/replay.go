@@ -61,10 +61,11 @@ text and may be edited; leave its hash line out then.`,
 		if err := out.json(w, result{res, args[0]}); err != nil {
 			return err
 		}
-		if err := f.stale(res); err != nil {
-			return err
-		}
+		stale := f.stale(res)
 		if res.Verdict == job.Clean {
+			if stale != nil {
+				return stale
+			}
 			fmt.Fprintf(w, "clean %s (%s): the schedule was followed to its end, %d steps, hash %s\n",
 				res.Job.Scenario, setting(res), res.Steps, res.Hash)
 			return nil
@@ -72,6 +73,9 @@ text and may be edited; leave its hash line out then.`,
 		tell(w, res, args[0])
 		if trace && res.Dump != "" {
 			fmt.Fprintf(w, "\n%s", res.Dump)
+		}
+		if stale != nil {
+			fmt.Fprintf(w, "\n%v\n", stale) // it fails all the same
 		}
 		return errFinding
 	}

@@ -2,7 +2,11 @@
 
 package explore
 
-import "github.com/seed17199236/svcfuzz/target/kernel"
+import (
+	"math"
+
+	"github.com/seed17199236/svcfuzz/target/kernel"
+)
 
 // Bounded enumerates, depth first, all schedules with at most Bound preemptions; switches at a point where the
 // running task cannot go on are free. Three reductions leave the set of outcomes as it is:
@@ -28,6 +32,7 @@ type Bounded struct {
 	depth  int // position in path within this run
 	used   int // preemptions in this run
 	pruned bool
+	fresh  int              // accesses of the run before this one were those of the last run too
 	seen   map[uint64]uint8 // preemptions spent, by state and running task
 	begun  bool
 
@@ -41,6 +46,7 @@ type branch struct {
 	pos     int
 	step    int32 // visible operations before it
 	log     int   // accesses before it
+	back    int   // in the log: where the preempted task went on
 	preempt bool  // options after the first cost a preemption
 
 	object uint64          // what the next operation of the task that may be preempted belongs to
@@ -86,6 +92,7 @@ func (b *Bounded) advance() bool {
 		last := &b.path[len(b.path)-1]
 		for last.pos++; last.pos < len(last.options); last.pos++ {
 			if !b.skips(last) {
+				b.fresh, last.back = last.log, math.MaxInt
 				return true
 			}
 			b.Skipped++
@@ -117,22 +124,22 @@ func (b *Bounded) learn() {
 	log := b.m.Accesses()
 	for i := range b.path {
 		br := &b.path[i]
-		if !br.preempt || br.pos == 0 {
+		if !br.preempt || br.pos == 0 || br.others[br.pos] == nil || br.back < b.fresh {
 			continue
 		}
 		fp := br.others[br.pos]
-		if fp == nil {
-			continue
-		}
-		resumed := false
-		for _, a := range log[min(br.log, len(log)):] {
+		br.back = math.MaxInt
+		for j := max(br.log, b.fresh); j < len(log); j++ {
+			a := log[j]
 			if a.Task == br.options[0] {
-				resumed = true
+				br.back = j
 				break
 			}
-			fp[a.Cell] = fp[a.Cell] || a.Write
+			if w, ok := fp[a.Cell]; !ok || a.Write && !w {
+				fp[a.Cell] = a.Write
+			}
 		}
-		if !resumed && b.pruned {
+		if br.back == math.MaxInt && b.pruned {
 			br.others[br.pos] = nil // it was cut off before the task went on
 		}
 	}
@@ -219,6 +226,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	b.seen[key] = uint8(b.used)
 	b.path = append(b.path, branch{})
 	br := &b.path[len(b.path)-1]
+	br.back = math.MaxInt
 	br.preempt, br.step, br.log = c.Cur != nil, int32(c.Step), len(b.m.Accesses())
 	if c.Cur != nil {
 		br.options = append(br.options, int32(c.Cur.Index()))

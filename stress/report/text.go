@@ -129,6 +129,7 @@ type drawing struct {
 	fail   int            // index of the failing event, -1 if the finding stands in no event
 	score  []int          // how much each event explains; 0 is nothing
 	used   map[place]bool // by the failing task, shortly before the end
+	held   map[place]bool // mutexes that it holds
 	never  []kernel.Event
 
 	tasks []string // with a column
@@ -146,7 +147,7 @@ type row struct {
 }
 
 func newDrawing(f *Failure) *drawing {
-	d := &drawing{f: f, used: map[place]bool{}, twice: map[string]bool{}}
+	d := &drawing{f: f, used: map[place]bool{}, held: map[place]bool{}, twice: map[string]bool{}}
 	d.cut()
 	d.rate()
 	d.choose()
@@ -193,12 +194,16 @@ func isLock(k kernel.OpKind) bool {
 // quiet tells the operations that are shown only if nothing else is left to show.
 func (d *drawing) quiet(e *kernel.Event) bool {
 	switch e.Op {
-	case kernel.OpRcuLock, kernel.OpRcuUnlock, kernel.OpFault:
+	case kernel.OpRcuLock, kernel.OpRcuUnlock, kernel.OpFault, kernel.OpYield, kernel.OpFreeze:
 		return true
-	case kernel.OpYield:
-		return true
+	case kernel.OpSignal:
+		return !isSend(e)
+	case kernel.OpBitTest:
+		if e.Cell == "system_freezing" {
+			return true
+		}
 	}
-	if isLock(e.Op) {
+	if isLock(e.Op) && !d.held[placeOf(e)] {
 		switch d.f.Finding.Oracle {
 		case "lockdep", "deadlock", "sleep-in-atomic", "hang":
 			return false
@@ -208,12 +213,17 @@ func (d *drawing) quiet(e *kernel.Event) bool {
 	return false
 }
 
-// isLife tells the events of a task's life: made, woken, started, asleep, told to stop, gone. The cell of all
-// of them is the task's own.
+// isSend tells a signal that is sent from one that is looked at.
+func isSend(e *kernel.Event) bool { return strings.HasPrefix(e.Text, "send_sig(") }
+
+// isLife tells the events of a task's life: made, woken, started, asleep, sent a signal, told to stop, gone. The
+// cell of all of them is the task's own.
 func isLife(e *kernel.Event) bool {
 	switch e.Op {
 	case kernel.OpStart, kernel.OpExit, kernel.OpWake, kernel.OpStop:
 		return true
+	case kernel.OpSignal:
+		return isSend(e)
 	case kernel.OpSchedule:
 		return strings.Contains(e.Text, "sleeps")
 	}
@@ -254,20 +264,26 @@ func (d *drawing) rate() {
 	near := map[place]bool{}
 	words, objs := d.named()
 	if task := d.failing(); task != "" {
+		d.rateHeld(end, task, near)
 		d.rateLast(end, task, involved, near)
 	}
 	d.rateNamed(end, words, objs, involved, near)
 	if d.f.Finding.Task == "" || d.f.Finding.Oracle == "hang" {
-		// Nobody did it: the explanation is what everybody did last.
-		for _, task := range d.left(end) {
+		// Nobody did it: the explanation is what those did last whom the finding names, or else everybody.
+		left := d.left(end)
+		subjects := slices.DeleteFunc(slices.Clone(left), func(task string) bool { return !contains(d.f.Finding.Title, task) })
+		if len(subjects) == 0 && (len(near) == 0 || d.f.Finding.Oracle == "hang") {
+			subjects = left
+		}
+		for _, task := range left {
 			involved[task] = true
-			if len(near) == 0 || d.f.Finding.Oracle == "hang" {
-				d.rateLast(end, task, involved, map[place]bool{})
-			}
+		}
+		for _, task := range subjects {
+			d.rateLast(end, task, involved, map[place]bool{})
 		}
 	}
 	d.rateWriters(end, near, involved)
-	d.pick(involved)
+	d.pick(near, involved)
 	d.rateLives(end, involved)
 	for i := range d.events[:end] {
 		e := &d.events[i]
@@ -307,12 +323,37 @@ func (d *drawing) rateLast(end int, task string, involved map[string]bool, near 
 	}
 }
 
+// rateHeld rates the taking of the mutexes that a task holds at the end: who held them before it, and let go of
+// them too early, often explains a state that must not be.
+func (d *drawing) rateHeld(end int, task string, near map[place]bool) {
+	since := map[place]int{}
+	for i := range d.events[:end] {
+		e := &d.events[i]
+		if e.Task != task {
+			continue
+		}
+		switch e.Op {
+		case kernel.OpMutexLock:
+			since[placeOf(e)] = i
+		case kernel.OpMutexUnlock:
+			delete(since, placeOf(e))
+		}
+	}
+	for p, i := range since {
+		d.held[p], d.used[p], near[p] = true, true, true
+		d.raise(i, worthRow)
+	}
+}
+
 // rateNamed rates what happened to the objects and cells that the finding names.
 func (d *drawing) rateNamed(end int, words, objs, involved map[string]bool, near map[place]bool) {
 	count := map[place]int{}
 	for i := end - 1; i >= 0; i-- {
 		e := &d.events[i]
 		switch {
+		case e.Op == kernel.OpRcuCall && objs[strings.TrimPrefix(e.Text, "call_rcu ")]:
+			d.raise(i, worthFreed)
+			involved[e.Task] = true
 		case !objs[e.Obj]:
 		case e.Op == kernel.OpFree:
 			d.raise(i, worthFreed)
@@ -363,7 +404,7 @@ func (d *drawing) rateLives(end int, involved map[string]bool) {
 			if e.Task == e.Cell || strings.HasSuffix(e.Text, " runs") {
 				ran[e.Task] = true
 			}
-		case kernel.OpStop:
+		case kernel.OpStop, kernel.OpSignal:
 			worth = worthBirth
 		case kernel.OpWake:
 			woken[e.Cell] = i
@@ -390,20 +431,40 @@ func (d *drawing) failing() string {
 
 // left are the tasks that had not ended, those that acted last first.
 func (d *drawing) left(end int) []string {
-	var names []string
-	gone := map[string]bool{}
-	for i := end - 1; i >= 0 && len(names) < maxTasks; i-- {
-		e := &d.events[i]
-		if e.Task == "" || gone[e.Task] || slices.Contains(names, e.Task) {
-			continue
-		}
-		if e.Op == kernel.OpExit {
+	gone := map[string]bool{} // a softirq comes again under its name
+	for i := range d.events[:end] {
+		switch e := &d.events[i]; e.Op {
+		case kernel.OpStart:
+			delete(gone, e.Task)
+		case kernel.OpExit:
 			gone[e.Task] = true
-			continue
 		}
-		names = append(names, e.Task)
+	}
+	var names []string
+	for i := end - 1; i >= 0 && len(names) < maxTasks; i-- {
+		if task := d.events[i].Task; task != "" && !gone[task] && !slices.Contains(names, task) {
+			names = append(names, task)
+		}
 	}
 	return names
+}
+
+// contains says whether text names word: neither a part of a longer word nor of a longer name.
+func contains(text, word string) bool {
+	for rest := text; ; {
+		before, after, ok := strings.Cut(rest, word)
+		if !ok {
+			return false
+		}
+		if (before == "" || !isNameByte(before[len(before)-1])) && (after == "" || !isNameByte(after[0])) {
+			return true
+		}
+		rest = after
+	}
+}
+
+func isNameByte(b byte) bool {
+	return b == '_' || b == '-' || b == '/' || b == '#' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 }
 
 // named are the words of the finding, and the objects among them.
@@ -448,9 +509,9 @@ func (d *drawing) rateWriters(end int, near map[place]bool, involved map[string]
 }
 
 // pick takes the operations that were never reached and would have changed a cell that matters.
-func (d *drawing) pick(involved map[string]bool) {
+func (d *drawing) pick(near map[place]bool, involved map[string]bool) {
 	for _, e := range d.f.Pending {
-		if len(d.never) == maxPending || !e.Op.Writes() || !d.used[placeOf(&e)] || d.quiet(&e) {
+		if len(d.never) == maxPending || !e.Op.Writes() || e.Op == kernel.OpAdd || !near[placeOf(&e)] || d.quiet(&e) {
 			continue
 		}
 		e.Text = flagText(&e)
@@ -546,7 +607,7 @@ func (d *drawing) layOut(shown map[int]bool, tasks []string) []row {
 			rows = append(rows, row{column: -1, text: "--- " + span(e.Now-d.events[prev].Now) + " later ---"})
 		}
 		r := d.row(i, tasks)
-		if prev >= 0 && r.step == d.events[prev].Step {
+		if i > 0 && r.step == d.events[i-1].Step {
 			r.step = 0 // an oracle fired at the step above
 		}
 		prev = i
@@ -564,11 +625,14 @@ func (d *drawing) row(i int, tasks []string) row {
 	if d.twice[e.Cell] && e.Obj != "task" && !strings.Contains(r.text, e.Obj) {
 		r.text += " (" + e.Obj + ")"
 	}
-	if e.File != "" {
+	if e.File != "" && e.Task != "" {
 		r.at = fmt.Sprintf("%s:%d", e.File, e.Line)
 	}
 	if i == d.fail {
 		r.mark = "<- " + d.f.Finding.Oracle
+		if utf8.RuneCountInString(r.text) > maxColumn {
+			r.column = -1
+		}
 	}
 	return r
 }
@@ -631,6 +695,9 @@ var flagPrefix = map[string]string{
 
 // flagText is the event's text with its bits spelt as C spells them: the floor knows BUSY of which there are two.
 func flagText(e *kernel.Event) string {
+	if e.Op == kernel.OpSignal && e.Text == "send_sig "+e.Cell {
+		return "look at signals"
+	}
 	prefix := flagPrefix[e.Cell]
 	if prefix == "" {
 		return e.Text

@@ -547,10 +547,15 @@ func ScheduleTimeoutUninterruptible(cur *Task, timeout Jiffies) Jiffies {
 	return ScheduleTimeout(cur, timeout)
 }
 
-// Msleep sleeps for ms milliseconds; 0 still gives the processor away for a jiffy. C: msleep, kernel/time/timer.c.
+// Msleep sleeps for ms milliseconds; 0 still gives the processor away. In sim, where time passes only when nobody
+// can run, a sleep of 0 is one that may be over while others still run. C: msleep, kernel/time/timer.c.
 //
 //go:norace
 func Msleep(cur *Task, ms int) {
+	if ms == 0 && cur.m.sim != nil {
+		CondResched(cur)
+		return
+	}
 	left := Jiffies(ms)*HZ/1000 + 1
 	for left > 0 {
 		left = ScheduleTimeoutUninterruptible(cur, left)
