@@ -32,16 +32,24 @@ const module = "github.com/seed17199236/svcfuzz"
 const rooms = `
 	NONE < target/kernel < target/kernel/sock < target/sunrpc < target/lockd, target/nfs;
 
-	NONE < stress/mutant, stress/rpcbind;
+	NONE < stress/mutant, stress/rpcbind, stress/leakcheck;
 
 	target/kernel < stress/explore;
 
 	target/lockd, target/nfs < stress/oracle < stress/scenario;
 
 	stress/scenario, stress/explore < stress/report < stress/soak < stress/job
-	< stress/runner, fuzz, stress;
+	< stress/runner, stress/bench, stress/verdict, fuzz;
 
-	stress/mutant, stress/rpcbind < stress;
+	stress/leakcheck < stress/soak, stress/server, fuzz;
+
+	stress/mutant < stress/verdict, fuzz;
+
+	stress/oracle, stress/rpcbind < stress/server < stress/replay;
+
+	fuzz < fuzz/libfuzzer;
+
+	stress/verdict, stress/bench, stress/server, stress/runner < stress;
 `
 
 // portRooms are the rooms that keep the rules of the port.
@@ -575,7 +583,7 @@ func (w with) Import(name string) (*types.Package, error) {
 
 // licenceOf is the licence that a file must name, or nothing if its kind carries no line of its own.
 func licenceOf(name string) string {
-	gpl := []string{"target/sunrpc/", "target/lockd/", "target/nfs/", "corpus/eras/", "corpus/mutants/"}
+	gpl := []string{"target/sunrpc/", "target/lockd/", "target/nfs/", "corpus/eras/", "corpus/orders/", "corpus/mutants/"}
 	base, ext := path.Base(name), path.Ext(name)
 	switch {
 	case !slices.Contains([]string{".go", ".patch", ".sh", ".yml", ".yaml", ".c", ".h"}, ext) && base != "Makefile" &&

@@ -119,11 +119,13 @@ by pct. fault-injection is searched for each service and for each step that may 
 				fmt.Fprintf(w, "clean %s: %s\n", name, coverage(c.Result))
 			} else {
 				failed++
-				if c.ScheduleFile, err = store.save(c.Result); err != nil {
+				file, err := store.save(c.Result)
+				if err != nil {
 					return err
 				}
+				c.ScheduleFile = scheduleOnly(file)
 				fmt.Fprintln(w)
-				tell(w, c.Result, c.ScheduleFile)
+				tell(w, c.Result, file)
 				if c.Sick {
 					fmt.Fprintf(w, "SICK: %s fails without the patch as well\n", name)
 				}

@@ -283,9 +283,11 @@ func (h *hunt) one(ctx context.Context, m *mutant.Mutant) (*record, error) {
 	r.Verdict, r.Oracle, r.Schedules, r.Elapsed = got.Verdict, got.Oracle, got.Schedules, got.Elapsed
 	if got.Verdict != job.Clean {
 		r.Schedules = got.FoundAt
-		if r.File, err = h.store.save(got); err != nil {
+		file, err := h.store.save(got)
+		if err != nil {
 			return r, err
 		}
+		r.File = scheduleOnly(file)
 		r.trace = got.Trace
 	}
 	return r, nil

@@ -183,34 +183,44 @@ func conclude(cmd *cobra.Command, res *job.Result, store *findings, out *output)
 	w := cmd.OutOrStdout()
 	r := result{Result: res}
 	if res.Verdict == job.Clean {
-		took := ""
-		if s := res.Elapsed.Seconds(); s > 0 {
-			took = fmt.Sprintf(", %s steps in %s, %s schedules/s", count(res.Steps), short(res.Elapsed), count(int64(float64(res.Schedules)/s)))
-		}
-		fmt.Fprintf(w, "clean %s (%s): %s%s\n", res.Job.Scenario, setting(res), coverage(res), took)
+		fmt.Fprintf(w, "clean %s (%s): %s%s\n", res.Job.Scenario, setting(res), coverage(res), pace(res))
 		if res.Job.Twice {
 			fmt.Fprintf(w, "every schedule ran twice and alike\n")
 		}
 		return out.json(w, r)
 	}
-	var err error
-	if r.ScheduleFile, err = store.save(res); err != nil {
+	file, err := store.save(res)
+	if err != nil {
 		return err
 	}
-	tell(w, res, r.ScheduleFile)
+	tell(w, res, file)
 	fmt.Fprintf(w, "\nfound at schedule %s by %s, in %s; the structures are in %s\n", count(int64(res.FoundAt)), res.FoundBy,
-		short(res.Elapsed), strings.TrimSuffix(r.ScheduleFile, ".schedule")+textExt(r.ScheduleFile))
+		short(res.Elapsed), strings.TrimSuffix(strings.TrimSuffix(file, ".schedule"), ".txt")+".txt")
+	r.ScheduleFile = scheduleOnly(file)
 	if err := out.json(w, r); err != nil {
 		return err
 	}
 	return errFinding
 }
 
-func textExt(name string) string {
+// scheduleOnly is the name of a schedule file, nothing for the text of a finding that has none.
+func scheduleOnly(name string) string {
 	if strings.HasSuffix(name, ".schedule") {
-		return ".txt"
+		return name
 	}
 	return ""
+}
+
+// pace says how long a search took and how fast it was.
+func pace(res *job.Result) string {
+	s := res.Elapsed.Seconds()
+	switch {
+	case s <= 0:
+		return ""
+	case res.Job.Backend == "free":
+		return fmt.Sprintf(", in %s", short(res.Elapsed))
+	}
+	return fmt.Sprintf(", %s steps in %s, %s schedules/s", count(res.Steps), short(res.Elapsed), count(int64(float64(res.Schedules)/s)))
 }
 
 // setting is what a job ran on, for a person.

@@ -248,6 +248,7 @@ var broken = []struct {
 			}
 		})
 		sunrpc.SvcShutdownNet(cur, w.serv, w.net)
+		kernel.Msleep(cur, 1)
 		kernel.KthreadStop(cur, w.task)
 	}},
 

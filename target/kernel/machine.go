@@ -73,6 +73,8 @@ type Machine struct {
 	vars      varWaiters
 	freezing  Flags
 
+	freezables []*Task
+
 	report   guard
 	findings []*Finding
 	warned   []string
@@ -167,6 +169,7 @@ func (m *Machine) reset(opt Options) {
 	m.adopt(&m.static, "machine", nil)
 	m.faultCell.init(&m.static, "faults")
 	m.freezing.Init(&m.static, "system_freezing", []string{"FREEZING"})
+	m.freezables = m.freezables[:0]
 	m.rcu.reset(m)
 	m.lockdep.reset()
 	m.vars.reset(m)

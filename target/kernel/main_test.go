@@ -52,16 +52,21 @@ func oldest(ts []*Task) *Task {
 	return best
 }
 
-// dfs enumerates all schedules of a program, and of a softirq's or a worker's tasks as well.
+// dfs enumerates all schedules of a program, from the moment on when the first task of the program sleeps: it
+// has made the others by then, and nothing of interest has happened.
 type dfs struct {
+	bound int // preemptions, 0 for no bound
 	path  []dfsChoice
 	depth int
+	used  int
 	begun bool
+	open  bool
 }
 
 type dfsChoice struct {
-	key     [2]uint64
+	key     [3]uint64 // the state, who ran last, and how many preemptions are spent
 	options []int
+	cur     int // index of who ran last, -1 if it cannot go on
 	pos     int
 }
 
@@ -78,18 +83,23 @@ func (d *dfs) next() bool {
 			return false
 		}
 	}
-	d.begun, d.depth = true, 0
+	d.begun, d.depth, d.open, d.used = true, 0, false, 0
 	return true
 }
 
 func (d *dfs) Pick(c *Choice) *Task {
+	if d.open = d.open || c.Cur == nil; !d.open {
+		return c.Cur
+	}
 	if d.depth == len(d.path) {
-		n := dfsChoice{key: [2]uint64{c.State}}
+		n := dfsChoice{key: [3]uint64{c.State, 0, uint64(d.used)}, cur: -1}
 		if c.Cur != nil {
-			n.key[1] = c.Cur.Path()
+			n.key[1], n.cur = c.Cur.Path(), c.Cur.Index()
 		}
 		for _, t := range c.Runnable {
-			n.options = append(n.options, t.Index())
+			if c.Cur == nil || t == c.Cur || d.bound == 0 || d.used < d.bound {
+				n.options = append(n.options, t.Index())
+			}
 		}
 		for i := range n.options { // in order of creation, whatever the order in Runnable
 			for j := i; j > 0 && n.options[j] < n.options[j-1]; j-- {
@@ -100,27 +110,15 @@ func (d *dfs) Pick(c *Choice) *Task {
 	}
 	n := &d.path[d.depth]
 	d.depth++
+	if d.bound != 0 && n.cur >= 0 && n.options[n.pos] != n.cur {
+		d.used++
+	}
 	for _, t := range c.Runnable {
 		if t.Index() == n.options[n.pos] {
 			return t
 		}
 	}
 	panic("a prefix did not repeat")
-}
-
-// everySchedule runs main under all its schedules and calls look after each; it fails beyond limit.
-func everySchedule(t *testing.T, limit int, opt Options, main func(cur *Task), look func(d *dfs, r *Result)) int {
-	t.Helper()
-	m := NewSim()
-	defer m.Close()
-	n := 0
-	for d := (&dfs{}); d.next(); n++ {
-		if n == limit {
-			t.Fatalf("more than %d schedules", limit)
-		}
-		look(d, m.Run(d, opt, "main", main))
-	}
-	return n
 }
 
 // simClean runs main under n seeds and wants no finding.

@@ -138,8 +138,10 @@ func (r *rcuState) raise(fn func()) {
 //go:norace
 func (m *Machine) SynchronizeRcu(cur *Task) {
 	m.mightSleep(cur, "synchronize_rcu")
+	var own Obj // the caller's, so that its identity does not depend on who else is calling
+	m.adopt(&own, "synchronize_rcu", cur)
 	var done Completion
-	done.Init(&m.static, "synchronize_rcu")
+	done.Init(&own, "synchronize_rcu")
 	m.CallRcu(&m.static, done.Complete)
 	done.Wait(cur)
 }

@@ -43,42 +43,44 @@ func normalForm(events []Event) string {
 // all orders apart.
 func TestStateIsTheTrace(t *testing.T) {
 	type prog struct {
-		name           string
-		states, hashes int // 0: whatever
-		bodies         func(b, c *box) []func(cur *Task)
+		name   string
+		bodies func(b, c *box) []func(cur *Task)
 	}
 	inc := func(b *box) func(*Task) { return func(*Task) { b.n.Inc(); b.n.Inc() } }
 	read := func(b *box) func(*Task) { return func(*Task) { b.n.Read(); b.n.Read() } }
 	for _, p := range []prog{
-		{"independent", 0, 0, func(b, c *box) []func(*Task) { return []func(*Task){inc(b), inc(c)} }},
-		{"readers", 0, 0, func(b, _ *box) []func(*Task) { return []func(*Task){read(b), read(b)} }},
-		{"writers", 0, 0, func(b, _ *box) []func(*Task) { return []func(*Task){inc(b), inc(b)} }},
-		{"reader and writer", 0, 0, func(b, _ *box) []func(*Task) { return []func(*Task){inc(b), read(b)} }},
-		{"bits", 0, 0, func(b, _ *box) []func(*Task) {
+		{"independent", func(b, c *box) []func(*Task) { return []func(*Task){inc(b), inc(c)} }},
+		{"readers", func(b, _ *box) []func(*Task) { return []func(*Task){read(b), read(b)} }},
+		{"writers", func(b, _ *box) []func(*Task) { return []func(*Task){inc(b), inc(b)} }},
+		{"reader and writer", func(b, _ *box) []func(*Task) { return []func(*Task){inc(b), read(b)} }},
+		{"bits", func(b, _ *box) []func(*Task) {
 			return []func(*Task){
 				func(*Task) { b.fl.SetBit(0); b.fl.TestBit(1) },
 				func(*Task) { b.fl.TestAndClearBit(0); b.n.Inc() },
 			}
 		}},
-		{"two locks", 0, 0, func(b, c *box) []func(*Task) {
+		{"two locks", func(b, c *box) []func(*Task) {
 			return []func(*Task){
 				func(*Task) { b.sl.Lock(); b.n.Inc(); b.sl.Unlock() },
 				func(*Task) { c.fl.SetBit(0); b.sl.Lock(); b.n.Inc(); b.sl.Unlock() },
 			}
 		}},
-		{"three", 0, 0, func(b, c *box) []func(*Task) {
+		{"three", func(b, c *box) []func(*Task) {
 			return []func(*Task){func(*Task) { b.n.Inc() }, func(*Task) { b.n.Read(); c.n.Inc() }, func(*Task) { c.n.Read() }}
 		}},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			forms, states, hashes := map[string]uint64{}, map[uint64]string{}, map[uint64]int{}
-			n := everySchedule(t, 60_000, Options{Record: true}, func(cur *Task) {
-				m := cur.Machine()
-				b, c := newBox(m), newBox(m)
-				spawn(cur, p.bodies(b, c)...)()
-				Kfree(b)
-				Kfree(c)
-			}, func(_ *dfs, r *Result) {
+			m := NewSim()
+			defer m.Close()
+			n := 0
+			for d := (&dfs{}); d.next() && n < 3000; n++ {
+				r := m.Run(d, Options{Record: true}, "main", func(cur *Task) {
+					b, c := newBox(m), newBox(m)
+					spawn(cur, p.bodies(b, c)...)()
+					Kfree(b)
+					Kfree(c)
+				})
 				wantClean(t, "sim", r)
 				form := normalForm(r.Events)
 				if s, ok := forms[form]; ok && s != r.State {
@@ -89,7 +91,7 @@ func TestStateIsTheTrace(t *testing.T) {
 				}
 				forms[form], states[r.State] = r.State, form
 				hashes[r.Hash]++
-			})
+			}
 			if len(hashes) != n {
 				t.Errorf("%d hashes for %d schedules", len(hashes), n)
 			}
@@ -251,11 +253,13 @@ var minis = map[string][]func(w *miniWorld, cur *Task) string{
 // TestStateTellsTheFuture: from two points with the same State and the same running task the same futures are
 // to be had, whatever the way there. The bounded search follows only one of them.
 func TestStateTellsTheFuture(t *testing.T) {
-	const limit = 3000
-	programs := 60
+	const limit = 2000
+	programs := 12
 	if raceEnabled {
-		programs = 3
+		programs = 2
 	}
+	// Where the floor adds tasks of its own there are too many schedules for all of them.
+	bounds := map[string]int{"rcu": 2, "softirq": 2, "threads": 2}
 	families := []string{}
 	for f := range minis {
 		families = append(families, f)
@@ -278,7 +282,7 @@ func TestStateTellsTheFuture(t *testing.T) {
 					bodies = append(bodies, body)
 					spell = append(spell, "|")
 				}
-				n, ok := futures(t, strings.Join(spell, " "), bodies, limit)
+				n, ok := futures(t, strings.Join(spell, " "), bodies, bounds[family], limit)
 				merged += n
 				if ok {
 					complete++
@@ -294,12 +298,12 @@ func TestStateTellsTheFuture(t *testing.T) {
 
 // futures enumerates all schedules of a mini-program and compares the points with the same state. It returns
 // how many points were met on more than one way, and whether limit schedules were enough.
-func futures(t *testing.T, name string, bodies [][]func(w *miniWorld, cur *Task) string, limit int) (int, bool) {
+func futures(t *testing.T, name string, bodies [][]func(w *miniWorld, cur *Task) string, bound, limit int) (int, bool) {
 	t.Helper()
 	m := NewSim()
 	defer m.Close()
 	type point struct {
-		key      [2]uint64
+		key      [3]uint64
 		outcomes map[string]bool
 	}
 	points := map[string]*point{}
@@ -326,7 +330,7 @@ func futures(t *testing.T, name string, bodies [][]func(w *miniWorld, cur *Task)
 			Join(cur, t)
 		}
 	}
-	d := &dfs{}
+	d := &dfs{bound: bound}
 	for n := 0; d.next(); n++ {
 		if n == limit {
 			return 0, false
@@ -350,7 +354,7 @@ func futures(t *testing.T, name string, bodies [][]func(w *miniWorld, cur *Task)
 			prefix += string(rune('0' + d.path[i].pos))
 		}
 	}
-	first := map[[2]uint64]string{}
+	first := map[[3]uint64]string{}
 	merged := 0
 	var prefixes []string
 	for prefix := range points {

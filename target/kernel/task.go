@@ -92,6 +92,7 @@ type Task struct {
 	softq    *Softirq
 
 	// free
+	steps int
 	ch    chan struct{}
 	dying bool
 	label unsafe.Pointer
@@ -665,8 +666,23 @@ func KthreadData(t *Task) any { return t.data }
 //
 //go:norace
 func (t *Task) SetFreezable() {
-	t.m.b.note(t, OpFreeze, &t.c, 0)
-	t.freezable = true
+	m := t.m
+	m.b.note(t, OpFreeze, &m.freezing.c, 0)
+	m.timers.lock(m)
+	if !t.freezable {
+		t.freezable = true
+		m.freezables = append(m.freezables, t)
+	}
+	m.timers.unlock(m)
+}
+
+// freezableTasks lists the tasks that have called SetFreezable.
+//
+//go:norace
+func (m *Machine) freezableTasks() []*Task {
+	m.timers.lock(m)
+	defer m.timers.unlock(m)
+	return append([]*Task(nil), m.freezables...)
 }
 
 // Freezing reports whether the freezer wants the running task. C: freezing, include/linux/freezer.h.
@@ -714,13 +730,10 @@ func TryToFreeze(cur *Task) bool {
 //go:norace
 func (m *Machine) FreezeProcesses(cur *Task) {
 	m.freezing.SetBit(0)
-	for _, t := range m.Tasks() {
-		if !t.created || t.exited {
-			continue
-		}
+	for _, t := range m.freezableTasks() {
 		t.c.visible(OpFreeze, 1)
 		t.g.lock(m)
-		asleep := t.freezable && t.state == TASK_INTERRUPTIBLE
+		asleep := t.state == TASK_INTERRUPTIBLE
 		t.g.unlock(m)
 		if asleep {
 			t.wake()
@@ -733,10 +746,7 @@ func (m *Machine) FreezeProcesses(cur *Task) {
 //go:norace
 func (m *Machine) ThawProcesses(cur *Task) {
 	m.freezing.ClearBit(0)
-	for _, t := range m.Tasks() {
-		if !t.created || t.exited {
-			continue
-		}
+	for _, t := range m.freezableTasks() {
 		t.c.visible(OpFreeze, 2)
 		if t.frozen {
 			t.wake()

@@ -390,14 +390,14 @@ func (w *DelayedWork) start(gen uint64) {
 func (w *DelayedWork) work(cur *Task, gen uint64) {
 	m := cur.m
 	for again := true; again; {
-		w.c.visible(OpWork, 1)
 		w.g.lock(m)
-		if !w.queued || w.gen != gen { // cancelled, perhaps queued anew since
+		if !w.queued || w.gen != gen { // cancelled, perhaps queued anew since, perhaps freed
 			w.g.unlock(m)
 			return
 		}
 		w.queued, w.running = false, true
 		w.g.unlock(m)
+		w.c.visible(OpWork, 1)
 		raceAcquire(unsafe.Pointer(w))
 		w.fn(cur)
 		m.b.note(cur, OpWork, &w.c, 2)

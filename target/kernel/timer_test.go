@@ -77,7 +77,7 @@ func TestTimerOrder(t *testing.T) {
 		}
 		// What lies in the past fires as soon as time passes at all.
 		c.t[0].Mod(m.Jiffies() - 5)
-		Msleep(cur, 0)
+		Msleep(cur, 1)
 		if got := c.d.read(); got != "t0" {
 			t.Errorf("fired: %s", got)
 		}

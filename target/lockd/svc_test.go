@@ -386,7 +386,13 @@ func TestSigkillWhileStopping(t *testing.T) {
 		}
 		kernel.Msleep(cur, 10)
 		task := w.NlmsvcTask
-		killer := m.Spawn(cur, "kill", func(cur *kernel.Task) { kernel.SendSig(kernel.SIGKILL, task) })
+		killer := m.Spawn(cur, "kill", func(*kernel.Task) {
+			m.RcuReadLock() // looked up and signalled in one go, as a process is
+			if !task.Exited() {
+				kernel.SendSig(kernel.SIGKILL, task)
+			}
+			m.RcuReadUnlock()
+		})
 		w.LockdDown(cur, w.nets[0])
 		kernel.Join(cur, killer)
 		w.down(cur, fail, "down")

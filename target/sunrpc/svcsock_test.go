@@ -451,7 +451,9 @@ func TestClientsAgainstStartAndStop(t *testing.T) {
 		var clients []*kernel.Task
 		for i := range 3 {
 			how := x.next(5)
+			net.Get() // the service may be gone before the client
 			clients = append(clients, cur.Machine().Spawn(cur, fmt.Sprintf("client%d", i), func(cur *kernel.Task) {
+				defer net.Put()
 				if i == 2 {
 					c, err := sock.Dial(cur, net, IPPROTO_UDP, udp)
 					if err == 0 {
