@@ -226,3 +226,32 @@ func (r *Replay) names(c *kernel.Choice) string {
 	sort.Strings(names)
 	return strings.Join(names, ", ")
 }
+
+// Left says where a run that was to follow s left it, "" if it did not: a chooser is not asked where only one task
+// can go on, so what it saw is not enough. What a run does after the schedule's end is not looked at.
+func (s *Schedule) Left(r *kernel.Result) string {
+	step := 0
+	did := Take(r, nil).Segments
+	i, n := 0, 0 // operations of did[i] that are still to be matched
+	if len(did) > 0 {
+		n = did[0].Steps
+	}
+	for _, g := range s.Segments {
+		for left := g.Steps; left > 0; {
+			switch {
+			case i == len(did):
+				return fmt.Sprintf("the run is over after %d steps, the schedule goes on with %s", step, g.Task)
+			case did[i].Task != g.Task:
+				return fmt.Sprintf("step %d: the schedule says %s, %s went on", step+1, g.Task, did[i].Task)
+			}
+			k := min(left, n)
+			step, left, n = step+k, left-k, n-k
+			if n == 0 {
+				if i++; i < len(did) {
+					n = did[i].Steps
+				}
+			}
+		}
+	}
+	return ""
+}

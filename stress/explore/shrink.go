@@ -34,7 +34,8 @@ func (a attempt) better(b attempt) bool {
 
 // Shrink looks for a schedule with the same finding (oracle and title) and fewer preemptions: it drops
 // segments one by one, so that a task runs on instead of being interrupted, and follows what then happens,
-// until nothing more can be dropped or budget runs are spent. Then it runs the result once more with events.
+// until nothing more can be dropped or budget runs are spent. Then it looks through the schedules with still fewer
+// preemptions, as far as a fixed number of runs goes, and runs the result once more with events.
 func Shrink(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budget int) *Shrunk {
 	out := &Shrunk{}
 	try := func(s *Schedule) (attempt, bool) {
@@ -66,6 +67,9 @@ func Shrink(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budget
 			}
 		}
 	}
+	if ok {
+		best = fewest(r, best, f, opt, out)
+	}
 	opt.Record = true
 	res := r.Run(NewReplay(best.s), opt)
 	out.Schedule, out.Finding, out.Preemptions = best.s, best.f, best.preemptions
@@ -74,6 +78,26 @@ func Shrink(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budget
 		out.Finding = g
 	}
 	return out
+}
+
+// searchRuns bounds the search for a schedule with fewer preemptions, for each number of them.
+const searchRuns = 15_000
+
+// fewest looks for the same finding among all schedules with fewer preemptions, from none on upwards.
+func fewest(r Runner, best attempt, f *kernel.Finding, opt kernel.Options, out *Shrunk) attempt {
+	for n := range best.preemptions {
+		b := &Bounded{Bound: n}
+		for i := 0; i < searchRuns && b.Next(); i++ {
+			out.Runs++
+			count := Counter{Chooser: b}
+			res := r.Run(&count, opt)
+			if g := res.Worst(); !res.Pruned && g != nil && g.Oracle == f.Oracle && g.Title == f.Title {
+				got := Take(res, best.s.Meta)
+				return attempt{got, g, count.Preemptions, res.Steps, len(got.Segments)}
+			}
+		}
+	}
+	return best
 }
 
 // candidates are the schedules that differ from s by one simplification, the boldest first: everything after

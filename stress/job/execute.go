@@ -3,6 +3,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -162,7 +163,7 @@ func (r *Result) replay(m *kernel.Machine, run explore.Runner, opt kernel.Option
 	count := explore.Counter{Chooser: rep}
 	res := run.Run(&count, opt)
 	r.Schedules, r.Steps, r.Preemptions = 1, int64(res.Steps), count.Preemptions
-	r.Diverged = rep.Diverged
+	r.Diverged = cmp.Or(rep.Diverged, s.Left(res))
 	r.Hash = fmt.Sprintf("%016x", res.Hash)
 	r.FoundBy = "replay"
 	if r.Diverged == "" && s.Hash != 0 && s.Hash != res.Hash {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestBugOn(t *testing.T) {
@@ -294,6 +295,9 @@ func TestClose(t *testing.T) {
 		if n := len(m.sim.strands); n != 0 {
 			t.Errorf("%d strands are left", n)
 		}
+	}
+	for i := 0; i < 100 && runtime.NumGoroutine() > before; i++ {
+		time.Sleep(10 * time.Millisecond) // a goroutine that has ended may still be counted
 	}
 	if now := runtime.NumGoroutine(); now > before {
 		t.Errorf("%d goroutines, %d before", now, before)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -106,7 +107,22 @@ func TestStateIsTheTrace(t *testing.T) {
 // miniWorld is what a mini-program works on; its tasks write down what they see.
 type miniWorld struct {
 	*world
-	saw [4]strings.Builder
+	saw   [4]strings.Builder
+	mu    sync.Mutex // of first, which is no part of the machine
+	first *Task
+}
+
+func (w *miniWorld) setFirst(t *Task) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.first = t
+}
+
+// one is the first task of the program.
+func (w *miniWorld) one() *Task {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first
 }
 
 // minis are the steps of mini-programs, by family. What a step can observe it notes.
@@ -165,8 +181,8 @@ var minis = map[string][]func(w *miniWorld, cur *Task) string{
 		},
 		func(w *miniWorld, _ *Task) string { w.b[0].wq.WakeUp(); return "" },
 		func(w *miniWorld, _ *Task) string { return fmt.Sprint(w.b[0].wq.Active()) },
-		func(w *miniWorld, _ *Task) string { return fmt.Sprint(WakeUpProcess(w.tasks[0])) },
-		func(w *miniWorld, _ *Task) string { SendSig(SIGINT, w.tasks[0]); return "" },
+		func(w *miniWorld, _ *Task) string { return fmt.Sprint(WakeUpProcess(w.one())) },
+		func(w *miniWorld, _ *Task) string { SendSig(SIGINT, w.one()); return "" },
 		func(_ *miniWorld, cur *Task) string { return fmt.Sprint(cur.SignalPending()) },
 		func(w *miniWorld, _ *Task) string { w.b[0].done.Complete(); return "" },
 		func(w *miniWorld, cur *Task) string { return fmt.Sprint(w.b[0].done.WaitInterruptibleTimeout(cur, 2)) },
@@ -319,14 +335,16 @@ func futures(t *testing.T, name string, bodies [][]func(w *miniWorld, cur *Task)
 			w.c.t[i].SetFunction(func() { w.c.n.Inc() })
 		}
 		w.c.w.Init(&w.c.Obj, "work", func(*Task) { w.c.n.Inc() })
+		var tasks []*Task
 		for i, body := range bodies {
-			w.tasks = append(w.tasks, m.Spawn(cur, string(rune('a'+i)), func(cur *Task) {
+			tasks = append(tasks, m.Spawn(cur, string(rune('a'+i)), func(cur *Task) {
 				for _, s := range body {
 					w.saw[i].WriteString(s(w, cur) + ",")
 				}
 			}))
 		}
-		for _, t := range w.tasks {
+		w.setFirst(tasks[0]) // nobody else has run yet, see dfs
+		for _, t := range tasks {
 			Join(cur, t)
 		}
 	}
