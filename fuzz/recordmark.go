@@ -66,7 +66,8 @@ func (in *input) record(svc *service, xid uint32) []byte {
 	switch in.below(8) {
 	case 1: // larger, up to the limit and beyond
 		n := pick(in, 44, 100, 4090, 4096, 8000, maxRecord-1, maxRecord, maxRecord+1, maxRecord+4)
-		msg = append(msg, make([]byte, n-len(msg))...)
+		// Not with zeros: behind a false mark each four of them would be one more empty fragment.
+		msg = append(msg, bytes.Repeat([]byte{0x5a}, n-len(msg))...)
 	case 2: // a reply
 		msg[7] = byte(1 + in.below(3))
 	case 3: // cut

@@ -23,7 +23,7 @@ func checkStopped(s *Subject) {
 		if !ok || t.Exited() || !t.StopRequested() || rqstp.Freed() || t.PeekFreezing() {
 			continue
 		}
-		idle := rqstp.PeekIdle() || rqstp.RqServer.SvBcXprt != nil
+		idle := rqstp.PeekIdle() || rqstp.RqServer.SvBcEnabled.Peek() != 0
 		if idle && t.State() == kernel.TASK_INTERRUPTIBLE {
 			s.fire("stop", "a thread sleeps on after it was told to stop", t.Name()+"\n"+s.M.DumpTasks())
 			return

@@ -47,7 +47,7 @@ func (n *Node[T]) Linked() bool { return n.on != nil }
 func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
 	l.c.visible(k, 0)
 	if rcu {
-		raceReleaseSim(&l.c)
+		raceReleaseMerge(unsafe.Pointer(&l.c))
 	} else {
 		raceWrite(unsafe.Pointer(&l.head))
 	}
@@ -280,7 +280,7 @@ func (l *List[T]) NextRcu(n *Node[T]) *T {
 //go:norace
 func (l *List[T]) rcuRead() {
 	t := l.c.visible(OpListRead, 0)
-	raceAcquireSim(&l.c)
+	raceAcquire(unsafe.Pointer(&l.c))
 	m := l.c.o.m
 	if m.rec != nil {
 		m.rec.text("%s: walk", l.c.name)

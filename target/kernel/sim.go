@@ -470,7 +470,8 @@ func (x *idSet) add(id uint64) {
 func (s *sim) park(t *Task) {
 	s.unready(t)
 	s.yield(t)
-	s.touch(t, t.c.hw)
+	// As of the wake-up: when the task is then picked is no operation and must leave no trace.
+	s.touch(t, t.wakeH)
 }
 
 //go:norace

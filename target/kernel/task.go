@@ -40,15 +40,16 @@ const (
 
 // Task is a thread of the machine: a kthread, an actor of the harness, or one run of a softirq.
 type Task struct {
-	m    *Machine
-	o    Obj    // owner of the task's own cells
-	c    cell   // the task as an object: state, wake-ups, stop
-	path uint64 // identity in every interleaving: parent's path and birth number
-	h    uint64 // sim: causal history
-	name string
-	idx  int
-	ctx  contextKind
-	err  int // non-zero: an ERR_PTR, not a task
+	m     *Machine
+	o     Obj    // owner of the task's own cells
+	c     cell   // the task as an object: state, wake-ups, stop
+	path  uint64 // identity in every interleaving: parent's path and birth number
+	h     uint64 // sim: causal history
+	wakeH uint64 // sim: history of the last wake-up
+	name  string
+	idx   int
+	ctx   contextKind
+	err   int // non-zero: an ERR_PTR, not a task
 
 	g       guard
 	state   TaskState
@@ -394,6 +395,7 @@ func (t *Task) wake() bool {
 		s.touched(&t.c)
 		s.fp += t.c.hw
 	}
+	t.wakeH = t.c.hw
 	if parked {
 		t.m.b.ready(t)
 	}

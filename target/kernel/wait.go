@@ -32,7 +32,7 @@ func (q *WaitQueueHead) Init(o *Obj, name string) {
 //go:norace
 func (q *WaitQueueHead) AddWaitQueue(cur *Task, w *WaitEntry) {
 	q.c.visible(OpWait, 0)
-	raceReleaseSim(&q.c)
+	raceReleaseMerge(unsafe.Pointer(&q.c))
 	if m := q.c.o.m; m.rec != nil {
 		m.rec.text("add_wait_queue %s", q.c.name)
 	}
@@ -61,7 +61,7 @@ func (q *WaitQueueHead) put(cur *Task, w *WaitEntry) {
 //go:norace
 func (q *WaitQueueHead) RemoveWaitQueue(w *WaitEntry) {
 	q.c.visible(OpWait, 1)
-	raceAcquireSim(&q.c)
+	raceAcquire(unsafe.Pointer(&q.c))
 	if m := q.c.o.m; m.rec != nil {
 		m.rec.text("remove_wait_queue %s", q.c.name)
 	}
@@ -103,8 +103,8 @@ func (q *WaitQueueHead) PrepareToWaitExclusive(cur *Task, w *WaitEntry, state Ta
 func (q *WaitQueueHead) prepare(cur *Task, w *WaitEntry, state TaskState) {
 	q.c.visible(OpWait, 2)
 	w.auto = true
-	raceReleaseSim(&q.c)
-	raceAcquireSim(&q.c)
+	raceReleaseMerge(unsafe.Pointer(&q.c))
+	raceAcquire(unsafe.Pointer(&q.c))
 	m := q.c.o.m
 	if m.rec != nil {
 		m.rec.text("prepare_to_wait %s, %s", q.c.name, state)
@@ -120,7 +120,7 @@ func (q *WaitQueueHead) prepare(cur *Task, w *WaitEntry, state TaskState) {
 //go:norace
 func (q *WaitQueueHead) FinishWait(cur *Task, w *WaitEntry) {
 	q.c.visible(OpWait, 3)
-	raceAcquireSim(&q.c)
+	raceAcquire(unsafe.Pointer(&q.c))
 	m := q.c.o.m
 	if m.rec != nil {
 		m.rec.text("finish_wait %s", q.c.name)
@@ -148,7 +148,7 @@ func (q *WaitQueueHead) WakeUpAll() { q.wake(1 << 30) }
 //go:norace
 func (q *WaitQueueHead) wake(n int) {
 	q.c.visible(OpWake, 0)
-	raceReleaseSim(&q.c)
+	raceReleaseMerge(unsafe.Pointer(&q.c))
 	m := q.c.o.m
 	if m.rec != nil {
 		m.rec.text("wake_up %s", q.c.name)

@@ -326,7 +326,7 @@ func (l *Lockd) lockdCreateSvc(cur *kernel.Task) (*sunrpc.SvcServ, int) {
 	}
 	l.NlmsvcTimeout.Store(kernel.Jiffies(l.NlmTimeout) * kernel.HZ)
 
-	serv := sunrpc.SvcCreate(cur, l.Rpc, l.program, LOCKD_BUFSIZE, nil)
+	serv := sunrpc.SvcCreate(cur, l.Rpc, l.program, LOCKD_BUFSIZE, sunrpc.SvcRpcbCleanup)
 	if serv == nil {
 		l.Machine().Printk("lockd_up: create service failed")
 		return nil, -kernel.ENOMEM

@@ -160,7 +160,9 @@ func nfs41CallbackUpNet(cur *kernel.Task, serv *sunrpc.SvcServ, net *sock.Net) i
 // reach it through SvCbList and SvCbWaitq, not through a transport of the service. Returns 0.
 //
 // Differs: looks for a stop request once more between announcing its sleep and sleeping. 3.19 sleeps without, and
-// the wake-up of a kthread_stop that came since the loop's own test is lost (ed6473ddc704).
+// the wake-up of a kthread_stop that came since the loop's own test is lost (ed6473ddc704). Sleeps interruptibly for
+// as long as it takes and forgets signals, where 3.19 may sleep uninterruptibly, a minute at a time (nfs: fix high
+// load average due to callback thread sleeping, 4.0).
 //
 // C: nfs41_callback_svc, fs/nfs/callback.c
 func nfs41CallbackSvc(cur *kernel.Task, data any) int {
@@ -188,6 +190,7 @@ func nfs41CallbackSvc(cur *kernel.Task, data any) int {
 			}
 			serv.SvCbWaitq.FinishWait(cur, &wq)
 		}
+		cur.FlushSignals()
 	}
 	return 0
 }
@@ -260,7 +263,8 @@ func (n *Nfs) nfsCallbackShutdownBc(minorversion int, net *sock.Net) {
 // NfsCallbackMutex is held, and the listeners are open: from the wake-up on, requests go to the thread. On failure
 // (-errno) there is neither thread nor SvcRqst, and the caller closes the back channel.
 //
-// Differs: Serv is forgotten on failure as well; 3.19 leaves it pointing to the service that the caller destroys.
+// Differs: Serv is forgotten on failure as well; 3.19 leaves it pointing to the service that the caller destroys
+// (ours).
 //
 // C: nfs_callback_start_svc, fs/nfs/callback.c
 func (n *Nfs) nfsCallbackStartSvc(cur *kernel.Task, minorversion int, xprt *sunrpc.RpcXprt, serv *sunrpc.SvcServ,
@@ -325,7 +329,7 @@ func (n *Nfs) nfsCallbackDownNet(cur *kernel.Task, minorversion int, serv *sunrp
 // Differs: 3.19 keeps the user counted on failure, and the next one finds a service without sockets (98b0f80c2396).
 // Closes whatever was opened, where 3.19 and its successors only run svc_rpcb_cleanup: a failing IPv6 listener would
 // leave the IPv4 one to a service that is about to be destroyed, and the rpcbind reference that svc_rpcb_cleanup
-// drops was never taken for this hidden program but by another service of the namespace (no upstream fix known).
+// drops was never taken for this hidden program but by another service of the namespace (ours).
 //
 // C: nfs_callback_up_net, fs/nfs/callback.c
 func (n *Nfs) nfsCallbackUpNet(cur *kernel.Task, minorversion int, serv *sunrpc.SvcServ, net *sock.Net) int {
@@ -458,13 +462,6 @@ func (n *Nfs) NfsCallbackDown(cur *kernel.Task, minorversion int, net *sock.Net)
 	n.NfsCallbackMutex.Unlock(cur)
 }
 
-// svcIsBackchannel tells whether a request belongs to a back channel service.
-//
-// C: svc_is_backchannel, include/linux/sunrpc/bc_xprt.h
-func svcIsBackchannel(rqstp *sunrpc.SvcRqst) bool {
-	return rqstp.RqServer.SvBcXprt != nil
-}
-
 // nfsCallbackAuthenticate is the program's own check of a caller that passed its flavour: SVC_OK or SVC_DROP. Called
 // by the service's thread. AUTH_NULL is good for CB_NULL only, and RPCSEC_GSS does not work on a back channel.
 //
@@ -476,7 +473,7 @@ func nfsCallbackAuthenticate(cur *kernel.Task, rqstp *sunrpc.SvcRqst) int {
 			return sunrpc.SVC_DROP
 		}
 	case sunrpc.RPC_AUTH_GSS:
-		if svcIsBackchannel(rqstp) {
+		if sunrpc.SvcIsBackchannel(rqstp) {
 			return sunrpc.SVC_DROP
 		}
 	}

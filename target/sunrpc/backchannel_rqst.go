@@ -108,6 +108,8 @@ func xprtFreeAllocation(req *RpcRqst) {
 //
 // Differs: 3.19 leaves the lengths of the previous call in place (SUNRPC: Reinitialise the backchannel request
 // buffers before reuse, 6.0).
+//
+// C: xprt_setup_backchannel (buffers), net/sunrpc/backchannel_rqst.c
 func xprtReinitBcRqst(req *RpcRqst) {
 	req.RqRcvBuf = XdrBuf{Head: KvecPage(req.pageRcv, PAGE_SIZE), Buflen: PAGE_SIZE, Len: PAGE_SIZE}
 	req.RqSndBuf = XdrBuf{Head: KvecPage(req.pageSnd, 0), Buflen: PAGE_SIZE}
@@ -149,6 +151,8 @@ func XprtSetupBackchannel(cur *kernel.Task, xprt *RpcXprt, minReqs uint32) int {
 }
 
 // xprtSetupFailed is the error exit of XprtSetupBackchannel.
+//
+// C: xprt_setup_backchannel (out_free), net/sunrpc/backchannel_rqst.c
 func xprtSetupFailed(m *kernel.Machine, tmp []*RpcRqst) int {
 	m.Printk("Failed to create bc rpc_rqst")
 	for i := len(tmp) - 1; i >= 0; i-- {
@@ -210,6 +214,8 @@ func XprtFreeBcRequest(req *RpcRqst) {
 
 // xprtGiveBackBcRequest is XprtFreeBcRequest for a request that holds no reference. It does not touch req when it
 // returns. Any context.
+//
+// C: xprt_free_bc_request, net/sunrpc/backchannel_rqst.c
 func xprtGiveBackBcRequest(req *RpcRqst) {
 	xprt := req.RqXprt
 	m := req.Machine()
@@ -254,11 +260,10 @@ func XprtLookupBcRequest(xprt *RpcXprt, xid uint32) *RpcRqst {
 // has no such service (any more) the request is given back. The request is on BcPaList and its transport is
 // referenced by the caller. Softirq context.
 //
-// Differs: the length is stored before the service can see the request (2ea24497a1b3); the free list is changed
-// under its own lock (SUNRPC: Always manipulate rpc_rqst::rq_bc_pa_list under xprt->bc_pa_lock, 4.0); the service is
-// looked up and given the request under bc_pa_lock, under which it is also taken away (9e9fdd0ad0fb), and the loser
-// gives the request back (SUNRPC: close backchannel before destroying callback service, 2026); a queued request pins
-// its transport (875f0706accd).
+// Differs: the free list is changed under its own lock (SUNRPC: Always manipulate rpc_rqst::rq_bc_pa_list under
+// xprt->bc_pa_lock, 4.0); the service is looked up and given the request under bc_pa_lock, under which it is also
+// taken away (9e9fdd0ad0fb), and the loser gives the request back (SUNRPC: close backchannel before destroying
+// callback service, 2026); a queued request pins its transport (875f0706accd).
 //
 // C: xprt_complete_bc_request, net/sunrpc/backchannel_rqst.c
 func XprtCompleteBcRequest(req *RpcRqst, copied uint32) {
@@ -286,7 +291,9 @@ func XprtCompleteBcRequest(req *RpcRqst, copied uint32) {
 // XprtSvcSetBc makes serv the service of calls that arrive over xprt. serv lives at least until XprtSvcShutdownBc.
 // Process context.
 //
-// Differs: 3.19 stores the pointer without a lock, where the callback service starts.
+// Differs: 3.19 stores the pointer without a lock (9e9fdd0ad0fb).
+//
+// C: nfs_callback_bc_serv, fs/nfs/callback.c
 func XprtSvcSetBc(xprt *RpcXprt, serv *SvcServ) {
 	xprt.BcPaLock.LockBH()
 	xprt.BcServ.Store(serv)
@@ -308,6 +315,8 @@ func XprtSvcShutdownBc(xprt *RpcXprt) {
 //
 // Differs: 3.19 leaves them linked to a freed service (SUNRPC: close backchannel before destroying callback service,
 // 2026).
+//
+// C: nfs_callback_down, fs/nfs/callback.c
 func XprtSvcDrainBc(serv *SvcServ) {
 	for {
 		serv.SvCbLock.LockBH()

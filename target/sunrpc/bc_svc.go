@@ -11,6 +11,13 @@ import (
 // rpcLastStreamFragment is the bit of a record marker that says: nothing follows.
 const rpcLastStreamFragment = 1 << 31
 
+// SvcIsBackchannel tells whether a thread, and so its request, belongs to a back channel service. Takes no lock.
+//
+// C: svc_is_backchannel, include/linux/sunrpc/bc_xprt.h
+func SvcIsBackchannel(rqstp *SvcRqst) bool {
+	return rqstp.RqServer.SvBcEnabled.Read() != 0
+}
+
 // BcSend sends the answer in RqSndBuf over the connection the call came by, and gives the request back. The first word
 // of the buffer is free for the record marker. 0 or -errno, and in both cases the request is gone. May sleep.
 //

@@ -35,7 +35,11 @@ type CacheHead struct {
 	Entry       any           // the entry this is embedded in: what container_of finds in C
 }
 
-// CacheDetail is one cache of one network namespace. Init and Update copy from one entry to another, Upcall asks the
+// CacheDetail is one cache of one network namespace.
+//
+// Differs: HashLock is a plain lock; in 3.19 lookups share it as readers (1863d77f15da).
+//
+// Init and Update copy from one entry to another, Upcall asks the
 // helper for an answer (0, -EINVAL: nobody to ask, -EAGAIN: not now).
 type CacheDetail struct {
 	kernel.Obj
@@ -84,6 +88,7 @@ type CacheState struct {
 	CacheDeferCnt  kernel.Atomic                 // length of CacheDeferList; changed under the lock, read without
 }
 
+// init readies what C initialises statically.
 func (s *CacheState) init(rpc *Sunrpc) {
 	s.CacheDeferLock.Init(&rpc.Obj, "cache_defer_lock")
 	s.CacheDeferList.Init(&rpc.Obj, "cache_defer_list")
@@ -113,9 +118,10 @@ func cacheInit(o *kernel.Obj, h *CacheHead, entry any) {
 	h.LastRefresh.Set(now)
 }
 
-// cacheIsExpired tells whether h is too old to be found. HashLock is held.
+// cacheIsExpired tells whether h is too old to be used, or was replaced. The caller holds a reference, or HashLock
+// with h on the list.
 //
-// C: cache_is_expired, net/sunrpc/cache.c
+// C: cache_is_expired, include/linux/sunrpc/cache.h
 func cacheIsExpired(cd *CacheDetail, h *CacheHead) bool {
 	return h.ExpiryTime.Read() < secondsSinceBoot(cd.Machine()) || cd.FlushTime.Read() > h.LastRefresh.Read()
 }
@@ -136,15 +142,11 @@ func CachePut(h *CacheHead, cd *CacheDetail) {
 	h.Ref.Put(func() { cd.CachePut(h) })
 }
 
-// CacheValid tells whether h still is the answer that lookups would find.
-//
-// C: cache_valid, include/linux/sunrpc/cache.h
-func CacheValid(h *CacheHead) bool {
-	return h.ExpiryTime.Read() != 0 && h.Flags.TestBit(CACHE_VALID)
-}
-
 // SunrpcCacheLookup finds the entry that matches key, or inserts an unanswered one. The result carries a reference;
-// nil if there is no memory. May sleep.
+// nil if there is no memory. May sleep, also in the requests it revisits.
+//
+// Differs: whoever waits for an expired entry that is taken out here is told that there is no such thing; 3.19 only
+// drops the cache's reference, and nobody ever finds those requests again (4ecd55ea0742, d58431eacb22).
 //
 // C: sunrpc_cache_lookup, net/sunrpc/cache.c
 func SunrpcCacheLookup(cur *kernel.Task, cd *CacheDetail, key *CacheHead) *CacheHead {
@@ -174,6 +176,10 @@ func SunrpcCacheLookup(cur *kernel.Task, cd *CacheDetail, key *CacheHead) *Cache
 		if cd.Match(tmp, key) {
 			if cacheIsExpired(cd, tmp) {
 				cd.Entries.DelInit(&tmp.CacheList)
+				if cacheIsValid(cd, tmp) == -kernel.EAGAIN {
+					tmp.Flags.SetBit(CACHE_NEGATIVE)
+				}
+				cacheFreshLocked(cd, tmp, 0)
 				freeme = tmp
 				break
 			}
@@ -188,7 +194,6 @@ func SunrpcCacheLookup(cur *kernel.Task, cd *CacheDetail, key *CacheHead) *Cache
 	cd.HashLock.Unlock()
 
 	if freeme != nil {
-		freeme.Flags.SetBit(CACHE_CLEANED)
 		cacheFreshUnlocked(cur, freeme, cd)
 		CachePut(freeme, cd)
 	}
@@ -326,7 +331,9 @@ func CacheCheck(cur *kernel.Task, cd *CacheDetail, h *CacheHead, req *CacheReq) 
 	return rv
 }
 
-// cacheWantsRefresh tells whether an answered entry is past half of its life. It is part of cache_check in C.
+// cacheWantsRefresh tells whether an answered entry is past half of its life.
+//
+// C: cache_check (age), net/sunrpc/cache.c
 func cacheWantsRefresh(cd *CacheDetail, h *CacheHead) bool {
 	expiry := h.ExpiryTime.Read()
 	last := h.LastRefresh.Read()

@@ -64,6 +64,7 @@ type RpcbState struct {
 	Port                 RpcbindPort
 }
 
+// init readies what C initialises statically.
 func (s *RpcbState) init(rpc *Sunrpc) {
 	s.RpcbCreateLocalMutex.Init(&rpc.Obj, "rpcb_create_local_mutex")
 }
@@ -299,6 +300,8 @@ func rpcbRegisterInet6(cur *kernel.Task, sn *SunrpcNet, sap *SockAddr, args *Rpc
 }
 
 // rpcbRegisterAddr is the common body of the two functions above, which are twins in C.
+//
+// C: rpcb_register_inet4, rpcb_register_inet6, net/sunrpc/rpcb_clnt.c
 func rpcbRegisterAddr(cur *kernel.Task, sn *SunrpcNet, sap *SockAddr, args *RpcbindArgs) int {
 	args.RAddr = RpcSockaddr2uaddr(*sap)
 	proc := uint32(RPCBPROC_UNSET)
@@ -456,6 +459,7 @@ func (t *RpcbindTable) Ping(cur *kernel.Task, afLocal bool, vers uint32) int {
 	return err
 }
 
+// speaks is 0 if the daemon listens there and knows the version, else -errno.
 func (t *RpcbindTable) speaks(afLocal bool, vers uint32) int {
 	if afLocal && t.noLocal {
 		return -kernel.ECONNREFUSED
@@ -474,6 +478,7 @@ func (t *RpcbindTable) Call(cur *kernel.Task, afLocal bool, vers, proc uint32, a
 	return res, err
 }
 
+// serve does one call. mutex is held.
 func (t *RpcbindTable) serve(cur *kernel.Task, afLocal bool, vers, proc uint32, args *RpcbindArgs) (uint32, int) {
 	if err := t.speaks(afLocal, vers); err != 0 {
 		return 0, err

@@ -37,6 +37,7 @@ func New(cur *kernel.Task, m *kernel.Machine) *Sunrpc {
 	rpc.SvcXprtClassLock.Init(o, "svc_xprt_class_lock")
 	rpc.SvcXprtClassList.Init(o, "svc_xprt_class_list")
 	rpc.SvcPoolMapMutex.Init(o, "svc_pool_map_mutex")
+	rpc.SvcPoolMap.Count.Init(o, "svc_pool_map.count")
 	rpc.SvcPoolMap.Mode = SVC_POOL_DEFAULT
 	rpc.Svcauth.init(rpc)
 	rpc.Rpcb.init(rpc)

@@ -68,7 +68,7 @@ func ModulePut(mod *Module) {
 // SvcPoolStats counts what one pool did.
 type SvcPoolStats struct {
 	Packets         kernel.Count
-	SocketsQueued   uint64 // SpLock
+	SocketsQueued   kernel.Count // changed under SpLock, read without
 	ThreadsWoken    kernel.Count
 	ThreadsTimedout kernel.Count
 }
@@ -118,7 +118,10 @@ type SvcServ struct {
 	SvCbList  kernel.List[RpcRqst] // requests of an NFSv4.1 back channel, through RqBcList; SvCbLock
 	SvCbLock  kernel.Spinlock
 	SvCbWaitq kernel.WaitQueueHead
-	SvBcXprt  *SvcXprt // the place holder transport of a back channel service, else nil
+	// SvBcEnabled is 1 once the service has a back channel; read without a lock.
+	//
+	// Differs: 3.19 points to the place holder transport that was made last, which may be gone (d4b09acf924b).
+	SvBcEnabled kernel.Atomic
 }
 
 // Limits of a service; bytes and pages.
@@ -202,9 +205,9 @@ type svcXdrMem struct {
 
 // SvcNet is the network namespace of the request being served; on a back channel there is no transport to ask.
 //
-// C: SVC_NET, include/linux/sunrpc/svc.h
-//
 // Differs: falls back to rq_bc_net (d4b09acf924b).
+//
+// C: SVC_NET, include/linux/sunrpc/svc.h
 func SvcNet(rqstp *SvcRqst) *sock.Net {
 	if xprt := rqstp.RqXprt.Load(); xprt != nil {
 		return xprt.XptNet
@@ -349,8 +352,8 @@ type svcPoolArray struct {
 // SvcPoolMap maps CPUs or nodes to pools and back, for all pooled services. While Count is not 0 nothing in it
 // changes and readers need no lock.
 type SvcPoolMap struct {
-	Count  int // pooled services; SvcPoolMapMutex
-	Mode   int // SVC_POOL_*
+	Count  kernel.Atomic // pooled services; changed under SvcPoolMapMutex, read without
+	Mode   int             // SVC_POOL_*
 	Npools uint32
 	PoolTo *svcPoolArray // pool to CPU or node
 	ToPool *svcPoolArray // CPU or node to pool
@@ -370,7 +373,7 @@ func SvcCpuToNode(rpc *Sunrpc, cpu int) int {
 func ParamSetPoolMode(cur *kernel.Task, rpc *Sunrpc, val string) int {
 	rpc.SvcPoolMapMutex.Lock(cur)
 	defer rpc.SvcPoolMapMutex.Unlock(cur)
-	if rpc.SvcPoolMap.Count != 0 {
+	if rpc.SvcPoolMap.Count.Read() != 0 {
 		return -kernel.EBUSY
 	}
 	switch {
@@ -473,8 +476,7 @@ func svcPoolMapInitEach(cur *kernel.Task, rpc *Sunrpc, n int) int {
 func svcPoolMapGet(cur *kernel.Task, rpc *Sunrpc) uint32 {
 	pm := &rpc.SvcPoolMap
 	rpc.SvcPoolMapMutex.Lock(cur)
-	pm.Count++
-	if pm.Count > 1 {
+	if pm.Count.AddReturn(1) > 1 {
 		rpc.SvcPoolMapMutex.Unlock(cur)
 		return pm.Npools
 	}
@@ -503,8 +505,7 @@ func svcPoolMapGet(cur *kernel.Task, rpc *Sunrpc) uint32 {
 func svcPoolMapPut(cur *kernel.Task, rpc *Sunrpc) {
 	pm := &rpc.SvcPoolMap
 	rpc.SvcPoolMapMutex.Lock(cur)
-	pm.Count--
-	if pm.Count == 0 {
+	if pm.Count.AddReturn(-1) == 0 {
 		kernel.Kfree(pm.ToPool)
 		pm.ToPool = nil
 		kernel.Kfree(pm.PoolTo)
@@ -522,7 +523,7 @@ const NUMA_NO_NODE = -1
 // C: svc_pool_map_get_node, net/sunrpc/svc.c
 func svcPoolMapGetNode(rpc *Sunrpc, pidx uint32) int {
 	pm := &rpc.SvcPoolMap
-	if pm.Count != 0 {
+	if pm.Count.Read() != 0 {
 		switch pm.Mode {
 		case SVC_POOL_PERCPU:
 			return SvcCpuToNode(rpc, int(pm.PoolTo.To[pidx]))
@@ -642,6 +643,7 @@ func svcCreate(_ *kernel.Task, rpc *Sunrpc, prog *SvcProgram, bufsize, npools ui
 	serv.SvCbList.Init(o, "sv_cb_list")
 	serv.SvCbLock.Init(o, "sv_cb_lock")
 	serv.SvCbWaitq.Init(o, "sv_cb_waitq")
+	serv.SvBcEnabled.Init(o, "sv_bc_enabled")
 
 	serv.SvNrpools = npools
 	serv.SvPools = make([]*SvcPool, npools)
@@ -747,7 +749,7 @@ func SvcDestroy(cur *kernel.Task, serv *SvcServ) {
 //
 // C: svc_init_buffer, net/sunrpc/svc.c
 func svcInitBuffer(_ *kernel.Task, rqstp *SvcRqst, size uint32) bool {
-	if rqstp.RqServer.SvBcXprt != nil {
+	if SvcIsBackchannel(rqstp) {
 		return true
 	}
 	m := rqstp.Machine()

@@ -360,7 +360,7 @@ func svcXprtDoEnqueue(xprt *SvcXprt) {
 		}
 		pool.SpLock.LockBH()
 		pool.SpSockets.AddTail(&xprt.XptReady)
-		pool.SpStats.SocketsQueued++
+		pool.SpStats.SocketsQueued.Inc()
 		pool.SpLock.UnlockBH()
 	}
 	m.PutCpu()
@@ -1080,7 +1080,7 @@ func SvcPoolStatsShow(serv *SvcServ) string {
 	buf := []byte("# pool packets-arrived sockets-enqueued threads-woken threads-timedout\n")
 	for _, pool := range serv.SvPools {
 		s := &pool.SpStats
-		buf = fmt.Appendf(buf, "%d %d %d %d %d\n", pool.SpID, s.Packets.Peek(), s.SocketsQueued,
+		buf = fmt.Appendf(buf, "%d %d %d %d %d\n", pool.SpID, s.Packets.Peek(), s.SocketsQueued.Peek(),
 			s.ThreadsWoken.Peek(), s.ThreadsTimedout.Peek())
 	}
 	return string(buf)

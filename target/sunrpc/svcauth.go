@@ -108,6 +108,7 @@ func sockAddrIn6(a SockAddr) ([16]byte, bool) {
 	return [16]byte{}, false
 }
 
+// init readies what C initialises statically, and knows the flavours null and unix.
 func (s *SvcauthState) init(rpc *Sunrpc) {
 	s.AuthtabLock.Init(&rpc.Obj, "authtab_lock")
 	s.AuthDomainLock.Init(&rpc.Obj, "auth_domain_lock")
@@ -146,7 +147,7 @@ func SvcAuthenticate(cur *kernel.Task, rqstp *SvcRqst, authp *uint32) int {
 	if flavor < RPC_AUTH_MAXFLAVOR {
 		aops = s.Authtab[flavor]
 	}
-	if aops == nil || !tryModuleGetOwner(aops.Owner) {
+	if aops == nil || !TryModuleGet(aops.Owner) {
 		s.AuthtabLock.Unlock()
 		*authp = RPC_AUTH_BADCRED
 		return SVC_DENIED
@@ -177,7 +178,7 @@ func SvcAuthorise(rqstp *SvcRqst) int {
 	rqstp.RqAuthop = nil
 	if aops != nil {
 		rv = aops.Release(rqstp)
-		modulePutOwner(aops.Owner)
+		ModulePut(aops.Owner)
 	}
 	return rv
 }
@@ -209,7 +210,7 @@ func SvcAuthUnregister(rpc *Sunrpc, flavor uint32) {
 	s.AuthtabLock.Unlock()
 }
 
-// AuthDomainPut drops a reference to dom and frees it with the last one.
+// AuthDomainPut drops a reference to dom and frees it with the last one, under AuthDomainLock. Process context.
 //
 // Differs: the floor has no "decrement, and lock if that makes zero", so the lock is taken for every put.
 //
@@ -217,11 +218,11 @@ func SvcAuthUnregister(rpc *Sunrpc, flavor uint32) {
 func AuthDomainPut(rpc *Sunrpc, dom *AuthDomain) {
 	s := &rpc.Svcauth
 	s.AuthDomainLock.Lock()
-	last := dom.Ref.Put(func() { s.AuthDomainTable.Del(&dom.Hash) })
-	s.AuthDomainLock.Unlock()
-	if last {
+	dom.Ref.Put(func() {
+		s.AuthDomainTable.Del(&dom.Hash)
 		dom.Flavour.DomainRelease(dom)
-	}
+	})
+	s.AuthDomainLock.Unlock()
 }
 
 // AuthDomainLookup returns the domain of that name with a reference. If there is none, fresh (which may be nil) goes
@@ -250,14 +251,4 @@ func AuthDomainLookup(rpc *Sunrpc, name string, fresh *AuthDomain) *AuthDomain {
 // C: auth_domain_find, net/sunrpc/svcauth.c
 func AuthDomainFind(rpc *Sunrpc, name string) *AuthDomain {
 	return AuthDomainLookup(rpc, name, nil)
-}
-
-func tryModuleGetOwner(owner *Module) bool {
-	return owner == nil || TryModuleGet(owner)
-}
-
-func modulePutOwner(owner *Module) {
-	if owner != nil {
-		ModulePut(owner)
-	}
 }

@@ -254,7 +254,7 @@ func ipMapCachedGet(cd *CacheDetail, xprt *SvcXprt) *IPMap {
 	xprt.XptLock.Lock()
 	im, _ := xprt.XptAuthCache.(*IPMap)
 	if im != nil {
-		if !CacheValid(&im.H) {
+		if cacheIsExpired(cd, &im.H) {
 			xprt.XptAuthCache = nil
 			xprt.XptLock.Unlock()
 			CachePut(&im.H, cd)
@@ -627,19 +627,11 @@ func svcauthUnixAccept(cur *kernel.Task, rqstp *SvcRqst, authp *uint32) int {
 	return SVC_OK
 }
 
-// svcauthUnixRelease drops the client and the groups; 0: do send the reply.
+// svcauthUnixRelease does what svcauthNullRelease does; C has it twice.
 //
 // C: svcauth_unix_release, net/sunrpc/svcauth_unix.c
 func svcauthUnixRelease(rqstp *SvcRqst) int {
-	if rqstp.RqClient != nil {
-		AuthDomainPut(rqstp.RqServer.SvRpc, rqstp.RqClient)
-	}
-	rqstp.RqClient = nil
-	if rqstp.RqCred.CrGroupInfo != nil {
-		PutGroupInfo(rqstp.RqCred.CrGroupInfo)
-	}
-	rqstp.RqCred.CrGroupInfo = nil
-	return 0
+	return svcauthNullRelease(rqstp)
 }
 
 // ipMapCacheCreate makes the address cache of a network namespace; -ENOMEM. May sleep.

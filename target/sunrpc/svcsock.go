@@ -64,7 +64,7 @@ func svcSockFinalRec(svsk *SvcSock) bool {
 	return binary.BigEndian.Uint32(svsk.SkReclen[:])&rpcLastStreamFragment != 0
 }
 
-// svcSockOf is the socket transport that xprt is part of: container_of in C.
+// svcSockOf is the socket transport that xprt is part of: container_of in C. xprt is not of class "tcp-bc".
 func svcSockOf(xprt *SvcXprt) *SvcSock { return xprt.XptContainer.(*SvcSock) }
 
 // svcSockClasses is the transport classes of this file, shared by their operations: C has them as static variables.
@@ -217,13 +217,17 @@ func svcSockSecurePort(rqstp *SvcRqst) bool {
 	return SvcPortIsPrivileged(&rqstp.RqAddr)
 }
 
-// svcSockUser is the transport that took the socket over, nil if none did: sk_user_data in C.
+// svcSockUser is the transport that took the socket over, nil if none did.
+//
+// C: sk_user_data, include/net/sock.h
 func svcSockUser(sk *sock.Sock) *SvcSock {
 	svsk, _ := sk.SkUserData.Load().(*SvcSock)
 	return svsk
 }
 
 // wakeSkSleep wakes who sleeps on the socket itself: a thread that waits for space in the middle of a reply.
+//
+// C: sk_sleep, include/net/sock.h
 func wakeSkSleep(sk *sock.Sock) {
 	if sk.SkSleep.Active() {
 		sk.SkSleep.WakeUp()
@@ -911,30 +915,40 @@ func (c svcTcpBcOps) XpoCreate(cur *kernel.Task, serv *SvcServ, net *sock.Net, s
 }
 
 // XpoAccept is NULL in C, as are the operations next to it.
+//
+// C: svc_tcp_bc_ops, net/sunrpc/svcsock.c
 func (svcTcpBcOps) XpoAccept(cur *kernel.Task, xprt *SvcXprt) *SvcXprt {
 	xprt.Machine().BugOn(true, "tcp-bc: xpo_accept is NULL")
 	return nil
 }
 
 // XpoHasWspace is NULL in C.
+//
+// C: svc_tcp_bc_ops, net/sunrpc/svcsock.c
 func (svcTcpBcOps) XpoHasWspace(xprt *SvcXprt) bool {
 	xprt.Machine().BugOn(true, "tcp-bc: xpo_has_wspace is NULL")
 	return false
 }
 
 // XpoRecvfrom is NULL in C.
+//
+// C: svc_tcp_bc_ops, net/sunrpc/svcsock.c
 func (svcTcpBcOps) XpoRecvfrom(_ *kernel.Task, rqstp *SvcRqst) int {
 	rqstp.Machine().BugOn(true, "tcp-bc: xpo_recvfrom is NULL")
 	return 0
 }
 
 // XpoSendto is NULL in C.
+//
+// C: svc_tcp_bc_ops, net/sunrpc/svcsock.c
 func (svcTcpBcOps) XpoSendto(_ *kernel.Task, rqstp *SvcRqst) int {
 	rqstp.Machine().BugOn(true, "tcp-bc: xpo_sendto is NULL")
 	return 0
 }
 
 // XpoReleaseRqst is NULL in C.
+//
+// C: svc_tcp_bc_ops, net/sunrpc/svcsock.c
 func (svcTcpBcOps) XpoReleaseRqst(_ *kernel.Task, rqstp *SvcRqst) {
 	rqstp.Machine().BugOn(true, "tcp-bc: xpo_release_rqst is NULL")
 }
@@ -1091,7 +1105,8 @@ func SvcAlienSock(net *sock.Net, so *sock.Sock) bool { return so.Net() != net }
 // -EPROTONOSUPPORT, -EISCONN, -ENOENT, -ENOMEM or what rpcbind says, and then the socket is still the caller's. The
 // service mutex is held.
 //
-// Differs: takes the socket where C takes the number of an open file (no files here).
+// Differs: takes the socket where C takes the number of an open file (no files here); holds a reference while it
+// spells the name, which C does without (ours, as in SvcCreateXprt).
 //
 // C: svc_addsock, net/sunrpc/svcsock.c
 func SvcAddsock(cur *kernel.Task, serv *SvcServ, so *sock.Sock, size int) (string, int) {
@@ -1217,7 +1232,7 @@ func svcBcCreateSocket(cur *kernel.Task, c *svcSockClasses, serv *SvcServ, proto
 	}
 	svsk.XptContainer = svsk
 	SvcXprtInit(net, c.bc, &svsk.SvcXprt, serv)
-	serv.SvBcXprt = &svsk.SvcXprt
+	serv.SvBcEnabled.Set(1)
 	return &svsk.SvcXprt, 0
 }
 

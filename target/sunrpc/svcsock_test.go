@@ -536,7 +536,7 @@ func TestBackchannelPlaceholder(t *testing.T) {
 		if res := SvcCreateXprt(cur, w.serv, "tcp-bc", net, sock.PF_INET, 0, SVC_SOCK_ANONYMOUS); res != 0 {
 			t.Errorf("tcp-bc: %s", kernel.ErrName(res))
 		}
-		if w.serv.SvBcXprt == nil {
+		if w.serv.SvBcEnabled.Peek() == 0 {
 			t.Errorf("the service does not know its place holder")
 		}
 		w.stop(cur)

@@ -111,6 +111,7 @@ func (v *Kvec) word(off int) uint32 {
 	return loadWord(v.IovMem, off)
 }
 
+// loadWord reads four bytes at off, zero for each that mem does not have.
 func loadWord(mem []byte, off int) uint32 {
 	if off >= 0 && off+4 <= len(mem) {
 		return binary.BigEndian.Uint32(mem[off:])
@@ -125,6 +126,7 @@ func loadWord(mem []byte, off int) uint32 {
 	return w
 }
 
+// storeWord writes four bytes at off; false and nothing written if they do not all fit.
 func storeWord(mem []byte, off int, w uint32) bool {
 	if off < 0 || off+4 > len(mem) {
 		return false
@@ -528,6 +530,9 @@ func XdrInitDecode(xdr *XdrStream, buf *XdrBuf, p XdrPtr) {
 	}
 }
 
+// xdrInlineDecode steps over nbytes, rounded to words, of the current piece; false if it has not so many left.
+//
+// C: __xdr_inline_decode, net/sunrpc/xdr.c
 func xdrInlineDecode(xdr *XdrStream, nbytes uint64) (XdrPtr, bool) {
 	nwords := XdrQuadlen(uint32(nbytes))
 	if nbytes > 1<<32-1 || nwords > xdr.nwords || xdr.P.Off+int(nwords)*4 > xdr.end {
