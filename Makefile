@@ -11,7 +11,7 @@ D ?= 10m
 ARGS ?=
 
 GO     ?= go
-STRESS := $(GO) run ./stress
+STRESS := $(GO) run -trimpath ./stress
 LINT   := $(GO) tool -modfile=tools/go.mod golangci-lint
 ACTION := $(GO) tool -modfile=tools/actionlint.mod actionlint
 

@@ -151,7 +151,8 @@ func unixCredential(r *reader) verdict {
 }
 
 func emptyVerifier(r *reader) verdict {
-	if r.word() != 0 || r.word() != 0 {
+	flavour, length := r.word(), r.word()
+	if flavour != 0 || length != 0 {
 		return badVerf
 	}
 	return goOn

@@ -27,8 +27,8 @@ var startups = func() []*scenario.Scenario {
 	return slices.Clip(list)
 }()
 
-// startupHeader is how many bytes say what happens; the schedule follows. Its length is fixed, so that a mutation of
-// the schedule stays one.
+// startupHeader is how many bytes say what happens; how the schedule is spelled and the schedule follow. Its length is
+// fixed, so that a mutation of the schedule stays one.
 const startupHeader = 6
 
 func startup(data []byte) func() *plan {
@@ -43,7 +43,10 @@ func startup(data []byte) func() *plan {
 				p = p.With(x.Name, x.Min+(b-1)%min(x.Max-x.Min+1, 255))
 			}
 		}
-		schedule := data[len(head):]
+		var schedule []byte
+		if rest := data[len(head):]; len(rest) > 0 {
+			schedule = spell(rest[0], rest[1:])
+		}
 		return &plan{scenario: s, params: p, schedule: schedule, about: func() string { return fmt.Sprintf("schedule of %d bytes\n", len(schedule)) }}
 	}
 }

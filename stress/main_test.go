@@ -102,7 +102,7 @@ func scheduleText(meta map[string]string, segments ...explore.Segment) string {
 
 // TestWrongUse: each mistake is one line that names the thing, the reason and the remedy, and exit code 2.
 func TestWrongUse(t *testing.T) {
-	whole := scheduleText(map[string]string{"scenario": "lockd-start"}, explore.Segment{Task: "main", Steps: 3})
+	whole := scheduleText(map[string]string{"scenario": "lockd-start"}, explore.Segment{Task: "mount", Steps: 3})
 	file := put(t, "file", "x\n")
 	const svc = "target/lockd/svc.go"
 	const diff = "diff --git a/" + svc + " b/" + svc + "\n--- a/" + svc + "\n+++ b/" + svc + "\n@@ -1,2 +1,2 @@\n %s\n-%s\n+%s\n"
@@ -150,10 +150,10 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"replay", "nope.schedule"}, "nope.schedule: cannot be read (no such file or directory); name a file that"},
 		{[]string{"replay", schedule(whole[:len(whole)/2])}, "the file is cut short"},
 		{[]string{"replay", file}, "not a schedule file: it must begin with"},
-		{[]string{"replay", schedule(strings.Replace(whole, "main 3", "main three", 1))}, "line 4: \"three\" is not a positive number of steps"},
+		{[]string{"replay", schedule(strings.Replace(whole, "mount 3", "mount three", 1))}, "line 4: \"three\" is not a positive number of steps"},
 		{[]string{"replay", schedule(strings.Replace(whole, "scenario: lockd-start\n", "", 1))}, `its head lacks a line "scenario: NAME"; add one`},
 		{[]string{"replay", schedule(strings.Replace(whole, "lockd-start", "nope", 1))}, `x.schedule: no scenario "nope"`},
-		{[]string{"replay", schedule(strings.Replace(whole, "main 3", "nobody 900", 1))}, "the schedule says nobody, which cannot run"},
+		{[]string{"replay", schedule(strings.Replace(whole, "mount 3", "nobody 900", 1))}, "the schedule says nobody, which cannot run"},
 		{[]string{"replay", with("hash", "00000000000000ff")}, "STALE: the trace hash is "},
 		{[]string{"replay", with("params", "clients=9")}, "x.schedule: params: lockd-start: clients=9 is not in 1..3"},
 		{[]string{"replay", with("mutant", "nope")}, `x.schedule: unknown mutant "nope"`},

@@ -39,6 +39,7 @@ sampled beyond. Each failing row gets a schedule file and a minimal interleaving
 	fs.Uint64Var(&c.Seed, "seed", verdictSeed, "seed of the sampled schedules")
 	fs.IntVar(&c.Samples, "samples", 2000, "sampled schedules of each row")
 	fs.DurationVar(&c.Limit, "limit", 100*time.Second, "how long one row may take to cover one number of preemptions")
+	fs.BoolVar(&c.Deep, "deep", false, "cover two preemptions of the callback service with a whole call too (a minute more)")
 	addFindings(fs)
 	addJSON(fs, "the matrix")
 
@@ -48,6 +49,11 @@ sampled beyond. Each failing row gets a schedule file and a minimal interleaving
 			return usagef("--samples %d: not a number of schedules; write 1 or more", c.Samples)
 		case c.Limit <= 0:
 			return usagef("--limit %s: not a time to run; write e.g. --limit 100s", c.Limit)
+		}
+		if readme != "" {
+			if err := checkBlock(readme, "verdict"); err != nil {
+				return err
+			}
 		}
 		root, err := moduleRoot()
 		if err != nil {

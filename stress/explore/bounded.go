@@ -49,16 +49,34 @@ type branch struct {
 	back    int   // in the log: where the preempted task went on
 	preempt bool  // options after the first cost a preemption
 
-	object uint64          // what the next operation of the task that may be preempted belongs to
-	free   bool            // and whether it frees it
 	others []footprint     // by option: what others do until the task goes on; for preempt
-	block  []kernel.Access // of the task, up to its next branch
+	block  []kernel.Access // of the task, up to its next branch; nil if not known
 	next   []footprint     // others of that next branch
 	nextOf []int32         // options of that next branch
 }
 
-// footprint is a set of accesses: whether a cell is written. It is nil where it is not known.
+// footprint is a set of accesses: whether a cell is written, whether an object is freed. It is nil where it is not
+// known.
 type footprint map[uint64]bool
+
+// note adds an access.
+func (fp footprint) note(a *kernel.Access) {
+	if w, ok := fp[a.Cell]; !ok || a.Write && !w {
+		fp[a.Cell] = a.Write
+	}
+	if a.Free {
+		fp[object(a)] = true
+	}
+}
+
+// conflicts reports whether the order of the access and of those in the footprint matters.
+func (fp footprint) conflicts(a *kernel.Access) bool {
+	w, ok := fp[a.Cell]
+	return ok && (w || a.Write) || fp[object(a)]
+}
+
+// object is where a footprint keeps that the whole object is freed.
+func object(a *kernel.Access) uint64 { return ^a.Object }
 
 // Next prepares the next schedule; false when all have been run.
 func (b *Bounded) Next() bool {
@@ -111,7 +129,7 @@ func (b *Bounded) pop() {
 		return
 	}
 	above := &b.path[n-1]
-	if above.preempt && above.pos == 0 && above.options[0] == done.options[0] {
+	if above.pos == 0 && above.block != nil {
 		above.next, above.nextOf = done.others, done.options
 	}
 }
@@ -130,14 +148,11 @@ func (b *Bounded) learn() {
 		fp := br.others[br.pos]
 		br.back = math.MaxInt
 		for j := max(br.log, b.fresh); j < len(log); j++ {
-			a := log[j]
-			if a.Task == br.options[0] {
+			if log[j].Task == br.options[0] {
 				br.back = j
 				break
 			}
-			if w, ok := fp[a.Cell]; !ok || a.Write && !w {
-				fp[a.Cell] = a.Write
-			}
+			fp.note(&log[j])
 		}
 		if br.back == math.MaxInt && b.pruned {
 			br.others[br.pos] = nil // it was cut off before the task went on
@@ -147,7 +162,7 @@ func (b *Bounded) learn() {
 
 // skips reports whether the option that is due at br gives nothing that preempting one branch later did not.
 func (b *Bounded) skips(br *branch) bool {
-	if b.Plain || !br.preempt || br.free || br.next == nil {
+	if b.Plain || noSkip || br.block == nil || br.next == nil {
 		return false
 	}
 	for i, o := range br.nextOf {
@@ -155,11 +170,11 @@ func (b *Bounded) skips(br *branch) bool {
 			continue
 		}
 		fp := br.next[i]
-		if fp == nil || fp[br.object] {
+		if fp == nil {
 			return false
 		}
-		for _, a := range br.block {
-			if w, ok := fp[a.Cell]; ok && (w || a.Write) {
+		for j := range br.block {
+			if fp.conflicts(&br.block[j]) {
 				return false
 			}
 		}
@@ -190,7 +205,7 @@ func (b *Bounded) Pick(c *kernel.Choice) *kernel.Task {
 			return c.Cur // there was no branch here when this prefix ran first
 		}
 	} else {
-		if !b.Plain && c.Cur != nil && (!c.Cur.PendingShared() || b.used == b.Bound && c.Step%rare != 0) {
+		if !b.Plain && c.Cur != nil && (!noShare && !c.Cur.PendingShared() || !noCache && b.used == b.Bound && c.Step%rare != 0) {
 			return c.Cur
 		}
 		if !b.grow(c) {
@@ -218,7 +233,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	if c.Cur != nil {
 		key += 3 * c.Cur.Path()
 	}
-	if !b.Plain {
+	if !b.Plain && !noCache {
 		if used, ok := b.seen[key]; ok && int(used) <= b.used {
 			return false
 		}
@@ -242,16 +257,15 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	}
 	sortSmall(br.options[first:])
 	if c.Cur != nil && !b.Plain {
-		b.link(br, c.Cur)
+		b.link(br)
 	}
 	return true
 }
 
 // link prepares a branch for what will be learnt there, and gives the branch above, if it is the same task's and
-// the task went on from there, what the task has done since.
-func (b *Bounded) link(br *branch, cur *kernel.Task) {
-	k, object := cur.PendingObject()
-	br.object, br.free = object, k == kernel.OpFree
+// the task went on from there, what the task has done since: if it slept meanwhile or others ran, if it freed
+// something or stopped others by taking a lock, the two preemptions are not to be compared.
+func (b *Bounded) link(br *branch) {
 	br.others = make([]footprint, len(br.options))
 	for i := 1; i < len(br.others); i++ {
 		br.others[i] = footprint{}
@@ -261,9 +275,16 @@ func (b *Bounded) link(br *branch, cur *kernel.Task) {
 		return
 	}
 	above := &b.path[n]
-	if above.preempt && above.pos == 0 && above.options[0] == br.options[0] && above.others != nil {
-		above.block = append(above.block[:0], b.m.Accesses()[above.log:]...)
+	if above.others == nil || above.pos != 0 || above.options[0] != br.options[0] {
+		return
 	}
+	block := b.m.Accesses()[above.log:]
+	for i := range block {
+		if a := &block[i]; a.Task != br.options[0] || a.Cell == 0 || a.Free {
+			return
+		}
+	}
+	above.block = append([]kernel.Access{}, block...)
 }
 
 func sortSmall(s []int32) {
@@ -273,3 +294,5 @@ func sortSmall(s []int32) {
 		}
 	}
 }
+
+var noSkip, noShare, noCache bool

@@ -67,6 +67,14 @@ type shop struct {
 	saw   []strings.Builder
 }
 
+// other is a task that was there before cur, or cur itself: which there are after it is no part of the machine.
+func (s *shop) other(cur *kernel.Task, k int) *kernel.Task {
+	if me := slices.Index(s.tasks, cur); me > 0 {
+		return s.tasks[k%(me+1)]
+	}
+	return s.tasks[k%len(s.tasks)]
+}
+
 func newThing(m *kernel.Machine, i int) *thing {
 	t := kernel.StaticObj[thing](m, "thing")
 	t.n.Init(&t.Obj, "n")
@@ -268,8 +276,8 @@ var families = map[string][]action{
 		{"awaitint", func(s *shop, cur *kernel.Task, t *thing, _ int) string {
 			return fmt.Sprint(t.done.WaitInterruptibleTimeout(cur, 2))
 		}},
-		{"send", func(s *shop, _ *kernel.Task, _ *thing, k int) string {
-			kernel.SendSig(kernel.SIGINT, s.tasks[k%len(s.tasks)])
+		{"send", func(s *shop, cur *kernel.Task, _ *thing, k int) string {
+			kernel.SendSig(kernel.SIGINT, s.other(cur, k))
 			return ""
 		}},
 		{"pending", func(s *shop, cur *kernel.Task, _ *thing, k int) string {
@@ -282,8 +290,8 @@ var families = map[string][]action{
 			return ""
 		}},
 		{"reinit", func(s *shop, _ *kernel.Task, t *thing, _ int) string { t.done.Reinit(); return "" }},
-		{"poke", func(s *shop, _ *kernel.Task, _ *thing, k int) string {
-			return fmt.Sprint(kernel.WakeUpProcess(s.tasks[k%len(s.tasks)]))
+		{"poke", func(s *shop, cur *kernel.Task, _ *thing, k int) string {
+			return fmt.Sprint(kernel.WakeUpProcess(s.other(cur, k)))
 		}},
 	},
 	"threads": {
@@ -483,7 +491,9 @@ var families = map[string][]action{
 			return ""
 		}},
 		{"del", func(s *shop, _ *kernel.Task, t *thing, _ int) string { return fmt.Sprint(t.tm.Del(), t.n.Read()) }},
-		{"delsync", func(s *shop, cur *kernel.Task, t *thing, _ int) string { return fmt.Sprint(t.tm.DelSync(cur), t.n.Read()) }},
+		{"delsync", func(s *shop, cur *kernel.Task, t *thing, _ int) string {
+			return fmt.Sprint(t.tm.DelSync(cur), t.n.Read())
+		}},
 		{"armed", func(s *shop, _ *kernel.Task, t *thing, _ int) string { return fmt.Sprint(t.tm.Pending()) }},
 		{"work", func(s *shop, _ *kernel.Task, t *thing, k int) string {
 			return fmt.Sprint(t.work.Schedule(kernel.Jiffies(k % 2)))
@@ -538,7 +548,9 @@ var families = map[string][]action{
 		{"empty", func(s *shop, _ *kernel.Task, t *thing, _ int) string { return fmt.Sprint(t.list.Empty()) }},
 	},
 	"alone": {
-		{"ownn", func(s *shop, _ *kernel.Task, _ *thing, k int) string { return fmt.Sprint(s.own[k%len(s.own)].n.AddReturn(1)) }},
+		{"ownn", func(s *shop, _ *kernel.Task, _ *thing, k int) string {
+			return fmt.Sprint(s.own[k%len(s.own)].n.AddReturn(1))
+		}},
 		{"ownread", func(s *shop, _ *kernel.Task, _ *thing, k int) string { return fmt.Sprint(s.own[k%len(s.own)].n.Read()) }},
 		{"ownlock", func(s *shop, _ *kernel.Task, _ *thing, k int) string {
 			t := s.own[k%len(s.own)]

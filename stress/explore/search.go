@@ -85,7 +85,7 @@ func ParseSpec(s string) (Spec, error) {
 		}
 		return Spec{Kind: kind, Bound: n}, nil
 	}
-	return Spec{}, fmt.Errorf("unknown chooser %q; choose random, pct, pct:d=1..%d or bounded:n=0,1,2,...", s, maxDepth)
+	return Spec{}, fmt.Errorf("unknown chooser %q; choose random, pct, pct:d=1..%d or bounded:n=0 and up", s, maxDepth)
 }
 
 // source yields choosers, one per schedule.

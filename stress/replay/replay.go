@@ -193,7 +193,7 @@ func Play(c *Case, addr string, pace Pace) (Answer, error) {
 		if i > 0 {
 			time.Sleep(c.Delay)
 		}
-		conn.SetWriteDeadline(time.Now().Add(pace.First))
+		_ = conn.SetWriteDeadline(time.Now().Add(pace.First))
 		if _, err := conn.Write(w); err != nil && !closedByPeer(err) {
 			return Answer{}, err
 		}
@@ -252,7 +252,7 @@ func (c *Case) probe(conn net.Conn, buf []byte, pace Pace) (fate string, late []
 		call = append(binary.BigEndian.AppendUint32(nil, 1<<31|uint32(len(call))), call...)
 		want = append(binary.BigEndian.AppendUint32(nil, 1<<31|uint32(len(want))), want...)
 	}
-	conn.SetWriteDeadline(time.Now().Add(pace.First))
+	_ = conn.SetWriteDeadline(time.Now().Add(pace.First))
 	if _, err := conn.Write(call); err != nil {
 		return "closed", nil
 	}
@@ -319,7 +319,7 @@ func (c *Case) expectsMore(got []byte) bool {
 
 // read takes what comes within d; no octets and open: nothing came.
 func read(conn net.Conn, buf []byte, d time.Duration) (n int, open bool) {
-	conn.SetReadDeadline(time.Now().Add(d))
+	_ = conn.SetReadDeadline(time.Now().Add(d))
 	n, err := conn.Read(buf)
 	return n, err == nil || errors.Is(err, os.ErrDeadlineExceeded)
 }

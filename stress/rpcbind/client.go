@@ -236,7 +236,7 @@ func (c *Client) call(vers, proc uint32, arg []byte) (*dec, error) {
 }
 
 func (c *Client) callStream(msg []byte, deadline time.Time) (*dec, error) {
-	c.conn.SetDeadline(deadline)
+	_ = c.conn.SetDeadline(deadline)
 	if err := writeRecord(c.conn, msg); err != nil {
 		return nil, err
 	}
@@ -262,7 +262,7 @@ func (c *Client) callDatagram(msg []byte, deadline time.Time) (*dec, error) {
 		if until.After(deadline) {
 			until = deadline
 		}
-		c.conn.SetReadDeadline(until)
+		_ = c.conn.SetReadDeadline(until)
 		for {
 			n, err := c.conn.Read(buf)
 			var ne net.Error

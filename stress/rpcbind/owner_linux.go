@@ -18,7 +18,7 @@ func localOwner(c *net.UnixConn) string {
 		return unknownOwner
 	}
 	owner := unknownOwner
-	raw.Control(func(fd uintptr) {
+	_ = raw.Control(func(fd uintptr) {
 		cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 		switch {
 		case err != nil:

@@ -209,7 +209,7 @@ func (s *Server) datagrams() {
 			continue
 		}
 		if reply := s.answer(buf[:n], from); reply != nil {
-			s.udp.WriteToUDPAddrPort(reply, peer)
+			_, _ = s.udp.WriteToUDPAddrPort(reply, peer)
 		}
 	}
 }

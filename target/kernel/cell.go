@@ -17,7 +17,7 @@ type cell struct {
 	id   uint64 // the same in every interleaving that made the object by the same operations
 	hw   uint64 // sim: history of the last write
 	hr   uint64 // sim: sum of the histories of the reads since
-	by   int32  // sim: index+1 of the only task that has operated on it, -1 for more than one
+	by   int32  // sim: index+1 of the only task that has operated on it, several for more than one
 }
 
 //go:norace

@@ -14,7 +14,8 @@ import (
 	"unsafe"
 )
 
-// free runs every task as a goroutine of its own, in parallel and in real time.
+// free runs every task as a goroutine of its own, in parallel and in real time. Its own state is hidden from
+// the race detector like that of all the floor, see guard.
 type free struct {
 	m      *Machine
 	mu     sync.Mutex
@@ -30,6 +31,8 @@ type free struct {
 }
 
 // NewFree makes a machine of the free back end, for one Run.
+//
+//go:norace
 func NewFree() *Machine {
 	m := &Machine{}
 	m.b = &free{m: m, dead: make(chan struct{}), ended: make(chan struct{})}
@@ -40,6 +43,8 @@ func NewFree() *Machine {
 func runtimeProfLabel() unsafe.Pointer
 
 // here finds the task by the goroutine's profile labels, which also name the goroutine in every dump.
+//
+//go:norace
 func (f *free) here() *Task {
 	p := runtimeProfLabel()
 	if p == nil {
@@ -51,6 +56,7 @@ func (f *free) here() *Task {
 	return nil
 }
 
+//go:norace
 func (m *Machine) runFree(opt Options, name string, main func(cur *Task)) *Result {
 	f := m.b.(*free)
 	f.start = time.Now()
@@ -100,14 +106,17 @@ func (m *Machine) runFree(opt Options, name string, main func(cur *Task)) *Resul
 	return r
 }
 
+//go:norace
 func (f *free) taskFor() *Task { return &Task{} }
 
+//go:norace
 func (f *free) tasks() []*Task {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]*Task(nil), f.all...)
 }
 
+//go:norace
 func (f *free) spawn(t *Task) {
 	t.ch = make(chan struct{}, 1)
 	f.mu.Lock()
@@ -121,6 +130,8 @@ func (f *free) spawn(t *Task) {
 }
 
 // enter counts something that keeps the run alive; false when the run is over.
+//
+//go:norace
 func (f *free) enter() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -131,6 +142,7 @@ func (f *free) enter() bool {
 	return true
 }
 
+//go:norace
 func (f *free) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,6 +153,7 @@ func (f *free) leave() {
 	}
 }
 
+//go:norace
 func (f *free) body(t *Task) {
 	defer f.leave()
 	pprof.SetGoroutineLabels(pprof.WithLabels(ctx.Background(), pprof.Labels("task", t.name)))
@@ -156,8 +169,10 @@ func (f *free) body(t *Task) {
 	t.main()
 }
 
+//go:norace
 func (f *free) ready(t *Task) { t.ch <- struct{}{} }
 
+//go:norace
 func (f *free) park(t *Task) {
 	select {
 	case <-t.ch:
@@ -167,6 +182,8 @@ func (f *free) park(t *Task) {
 }
 
 // point adds noise: now and then it lets others go first, for a moment or for longer.
+//
+//go:norace
 func (f *free) point(k OpKind, c *cell) *Task {
 	t := f.here()
 	if t == nil {
@@ -187,6 +204,7 @@ func (f *free) point(k OpKind, c *cell) *Task {
 	return t
 }
 
+//go:norace
 func (f *free) disturb(x uint64) {
 	switch x % 8 {
 	case 0:
@@ -200,6 +218,7 @@ func (f *free) disturb(x uint64) {
 	}
 }
 
+//go:norace
 func (f *free) note(t *Task, k OpKind, c *cell, _ uint64) {
 	// Counted per task: one counter for all would order every operation of the machine for the race detector.
 	n := 0
@@ -212,6 +231,7 @@ func (f *free) note(t *Task, k OpKind, c *cell, _ uint64) {
 	}
 }
 
+//go:norace
 func (f *free) acquire(k OpKind, l *rawLock) *Task {
 	t := f.point(k, &l.c)
 	for i := 0; !l.mu.TryLock(); i++ {
@@ -227,16 +247,21 @@ func (f *free) acquire(k OpKind, l *rawLock) *Task {
 	return t
 }
 
+//go:norace
 func (f *free) tryAcquire(l *rawLock) bool { return l.mu.TryLock() }
 
+//go:norace
 func (f *free) release(l *rawLock) { l.mu.Unlock() }
 
+//go:norace
 func (f *free) scale() int64 { return max(f.m.opt.TimeScale, 1) }
 
+//go:norace
 func (f *free) now() Jiffies {
 	return Jiffies(int64(time.Since(f.start)) * f.scale() / int64(time.Second/time.Duration(HZ)))
 }
 
+//go:norace
 func (f *free) arm(a *alarm) {
 	d := time.Duration(int64(a.when-f.now()) * int64(time.Second/time.Duration(HZ)) / f.scale())
 	cp := *a
@@ -256,6 +281,7 @@ func (f *free) arm(a *alarm) {
 	}
 }
 
+//go:norace
 func (f *free) disarm(a *alarm) bool {
 	if a.stop == nil {
 		return false
@@ -264,6 +290,8 @@ func (f *free) disarm(a *alarm) bool {
 }
 
 // kill ends the run: sleepers unwind at once, the others at their next visible operation.
+//
+//go:norace
 func (f *free) kill() {
 	if f.dying.Swap(true) {
 		return
@@ -271,6 +299,7 @@ func (f *free) kill() {
 	close(f.dead)
 }
 
+//go:norace
 func (f *free) stop() {
 	f.kill()
 	if t := f.here(); t != nil {
@@ -280,6 +309,8 @@ func (f *free) stop() {
 
 // Daemon starts a goroutine that belongs to no task, such as a poller of real sockets; fn returns soon after
 // stop is closed, and Quit closes it. Free back end only: in sim there is nothing outside the machine.
+//
+//go:norace
 func (m *Machine) Daemon(name string, fn func(stop <-chan struct{})) (quit func()) {
 	f, ok := m.b.(*free)
 	if !ok {
@@ -301,6 +332,8 @@ func (m *Machine) Daemon(name string, fn func(stop <-chan struct{})) (quit func(
 
 // Block calls fn, which may block outside the machine (on a real socket, on a signal), from the task cur. Free
 // back end only.
+//
+//go:norace
 func (m *Machine) Block(cur *Task, fn func(dead <-chan struct{})) {
 	f, ok := m.b.(*free)
 	if !ok {
@@ -313,4 +346,6 @@ func (m *Machine) Block(cur *Task, fn func(dead <-chan struct{})) {
 }
 
 // NewSeed draws a seed from the system's entropy, for a harness that was given none.
+//
+//go:norace
 func NewSeed() uint64 { return rand.Uint64() }

@@ -71,7 +71,7 @@ func (l *List[T]) touch(k OpKind, n *Node[T]) {
 	m.Report(&Finding{
 		Oracle: "use-after-free",
 		Title:  k.String() + " of " + l.c.name + " in freed " + n.obj.class,
-		Text:   n.obj.Name() + " was freed by " + n.obj.by,
+		Text:   n.obj.Name() + " was freed by " + n.obj.freer,
 		Fatal:  true,
 	})
 }
@@ -250,6 +250,9 @@ func (l *List[T]) Last() *T {
 //go:norace
 func (l *List[T]) Next(n *Node[T]) *T {
 	raceRead(unsafe.Pointer(&l.head))
+	if s := l.c.o.m.sim; s != nil {
+		s.also(&l.c, false)
+	}
 	l.touch(OpListRead, n)
 	if n.next == nil {
 		return nil

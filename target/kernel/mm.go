@@ -34,7 +34,8 @@ type Obj struct {
 	hfree uint64 // sim: history of the free
 	acc   uint64 // sim: sum of the histories of all accesses
 	c     cell   // the object as a whole: allocation and free
-	by    string // who freed it
+	freer string // who freed it
+	by    int32  // sim: index+1 of the only task that has used it, several for more than one
 }
 
 //go:norace
@@ -135,7 +136,7 @@ func Kfree[P objecter](p P) {
 	m := o.m
 	t := m.b.point(OpFree, &o.c)
 	if o.dead {
-		m.Report(&Finding{Oracle: "use-after-free", Title: fmt.Sprintf("double free of %s, first freed by %s", o.Name(), o.by), Fatal: true})
+		m.Report(&Finding{Oracle: "use-after-free", Title: "double free of " + o.class, Text: o.Name() + " was freed by " + o.freer, Fatal: true})
 		return
 	}
 	m.b.note(t, OpFree, &o.c, o.acc)
@@ -152,7 +153,7 @@ func Kfree[P objecter](p P) {
 func (m *Machine) untrack(o *Obj, t *Task) {
 	o.dead, o.hfree = true, o.c.hw
 	if t != nil {
-		o.by = t.Name()
+		o.freer = t.Name()
 	}
 	m.mem.lock(m)
 	if o.live > 0 {
@@ -275,10 +276,13 @@ type classCount struct {
 
 //go:norace
 func (m *Machine) useAfterFree(t *Task, k OpKind, c *cell) {
+	if m.sim != nil {
+		m.sim.attempted(c)
+	}
 	m.Report(&Finding{
 		Oracle: "use-after-free",
 		Title:  fmt.Sprintf("%s of %s in freed %s", k, c.name, c.o.class),
-		Text:   fmt.Sprintf("%s was freed by %s", c.o.Name(), c.o.by),
+		Text:   fmt.Sprintf("%s was freed by %s", c.o.Name(), c.o.freer),
 		Fatal:  true,
 	})
 }

@@ -256,7 +256,7 @@ func TestUseAfterFree(t *testing.T) {
 }
 
 func TestKfree(t *testing.T) {
-	f := always(t, "use-after-free", "double free of box, first freed by main", func(cur *Task) {
+	f := always(t, "use-after-free", "double free of box", func(cur *Task) {
 		b := newBox(cur.Machine())
 		Kfree(b)
 		Kfree(b)
@@ -264,7 +264,7 @@ func TestKfree(t *testing.T) {
 	if f.Task != "main" {
 		t.Errorf("found in task %s", f.Task)
 	}
-	always(t, "use-after-free", "double free of item, first freed by softirq/rcu", func(cur *Task) {
+	always(t, "use-after-free", "double free of item", func(cur *Task) {
 		i := newItem(cur.Machine())
 		KfreeRcu(i)
 		KfreeRcu(i)

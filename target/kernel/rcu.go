@@ -86,9 +86,11 @@ func (m *Machine) RcuReadUnlock() {
 	r.readers--
 	var due []func()
 	keep := r.pending[:0]
+	waited := false
 	for _, cb := range r.pending {
 		if t.rcuGen < cb.gen {
 			cb.waitFor--
+			waited = true
 		}
 		if cb.waitFor == 0 {
 			due = append(due, cb.fn)
@@ -98,6 +100,9 @@ func (m *Machine) RcuReadUnlock() {
 	}
 	r.pending = keep
 	r.g.unlock(m)
+	if waited && m.sim != nil {
+		m.sim.also(&r.c, true) // who leaves last starts the callback
+	}
 	for _, fn := range due {
 		r.raise(fn)
 	}

@@ -53,7 +53,7 @@ type sim struct {
 	pending []Event
 	logging bool
 	log     []Access
-	shared  idSet // ids of cells that more than one task uses
+	shared  idSet // what tasks do not have to themselves; see contended
 }
 
 // NewSim makes a machine of the sim back end. Close it after the last run.
@@ -240,6 +240,7 @@ func (s *sim) choose(last *Task) *Task {
 		if len(s.run) == 1 {
 			return s.run[0]
 		}
+		last = nil // it slept: the choice is as free as any other after a sleep
 	case len(s.run) == 1:
 		return s.run[0]
 	}
@@ -287,6 +288,7 @@ func (s *sim) idle() bool {
 		return false
 	}
 	s.clock = s.heap[0].when
+	s.barrier(-1)
 	s.tick = mix(s.fp ^ uint64(s.clock))
 	s.idleGen++
 	raceRelease(unsafe.Pointer(&s.idleGen))
@@ -351,9 +353,31 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	}
 	x := c.id + uint64(k)<<56 + aux*cellStride
 	s.hash = mix(s.hash ^ x + uint64(t.idx)<<32)
+	s.access(t, k, c, x, opInfo[k].write)
+	s.seq = append(s.seq, uint16(t.idx))
+	if s.m.rec != nil {
+		s.m.rec.add(t, k, c, s.steps)
+	}
+}
+
+// also records that the step of the running task touches c beside the cell that it announced: it wakes a sleeper, sets
+// its own state. What is not recorded here the searches take for independent, and two orders of it for one.
+//
+//go:norace
+func (s *sim) also(c *cell, write bool) {
+	if t := s.cur; t != nil && !t.dying {
+		s.access(t, OpNone, c, c.id+cellStride, write)
+	}
+}
+
+// access orders the running task behind what it depends on, in the causal histories, and keeps what searches want to
+// know.
+//
+//go:norace
+func (s *sim) access(t *Task, k OpKind, c *cell, x uint64, write bool) {
 	old := t.h
 	o := c.o
-	if opInfo[k].write {
+	if write {
 		t.h = mix(old + 3*c.hw + 5*c.hr + 7*o.hfree + x)
 		c.hw, c.hr = t.h, 0
 	} else {
@@ -362,43 +386,121 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	}
 	o.acc += t.h
 	s.fp += t.h - old
-	if c.by != int32(t.idx+1) {
+	if k == OpAlloc {
+		return // nobody else can know of it yet
+	}
+	if by := c.by; by != int32(t.idx+1) && by != several {
 		s.share(t, c)
 	}
+	if k == OpFree {
+		s.freed(t, o)
+	}
 	if s.logging {
-		s.log = append(s.log, Access{c.id, int32(t.idx), opInfo[k].write})
-	}
-	s.seq = append(s.seq, uint16(t.idx))
-	if s.m.rec != nil {
-		s.m.rec.add(t, k, c, s.steps)
-	}
-}
-
-//go:norace
-func (s *sim) share(t *Task, c *cell) {
-	switch c.by {
-	case 0:
-		c.by = int32(t.idx + 1)
-	case -1:
-	default:
-		c.by = -1
-		s.shared.add(c.id)
+		s.log = append(s.log, Access{c.id, o.c.id, int32(t.idx), write, k == OpFree})
+		if c != t.pendCell && s.contended(t, k, c) {
+			s.entangle(t)
+		}
 	}
 }
 
-// Access is one operation as far as its independence of others goes.
-type Access struct {
-	Cell  uint64
-	Task  int32
-	Write bool
-}
+// several in the place of a task: more than one.
+const several = -1
 
-// touched notes an access that is no operation of its own: a wake-up inside one, an attempt at a held lock.
+// share notes that one more task uses c.
 //
 //go:norace
-func (s *sim) touched(c *cell) {
+func (s *sim) share(t *Task, c *cell) {
+	me := int32(t.idx + 1)
+	if c.by == 0 {
+		c.by = me
+	} else {
+		c.by = several
+		s.shared.add(c.id)
+	}
+	switch o := c.o; o.by {
+	case 0:
+		o.by = me
+	case me, several:
+	default:
+		o.by = several
+		s.shared.add(o.c.id + usedBySeveral)
+	}
+}
+
+// freed notes that t frees o.
+//
+//go:norace
+func (s *sim) freed(t *Task, o *Obj) {
+	if pair := mix(o.c.id + t.path); !s.shared.has(pair) {
+		s.shared.add(pair)
+		if s.shared.has(o.c.id + freedBySome) {
+			s.shared.add(o.c.id + freedBySeveral)
+		}
+		s.shared.add(o.c.id + freedBySome)
+	}
+}
+
+// What is known of an object, and of the operations of a kind on a cell, is in the set of shared cells under ids of its
+// own.
+const (
+	usedBySeveral  = 0x2545f4914f6cdd1d
+	freedBySome    = 0x5851f42d4c957f2d
+	freedBySeveral = 0x14057b7ef767814f
+	entangled      = 0x369dea0f31a53f85
+)
+
+// contended reports whether an operation of t of kind k on c may depend on what another task does, in any run so far:
+// another task uses c, or frees the object, or uses the object that t frees.
+//
+//go:norace
+func (s *sim) contended(t *Task, k OpKind, c *cell) bool {
+	if c.by == several || s.shared.has(c.id) {
+		return true
+	}
+	o := c.o
+	switch {
+	case o.live == 0:
+		return o.dead
+	case k == OpFree:
+		return o.by == several || s.shared.has(o.c.id+usedBySeveral)
+	}
+	return s.shared.has(o.c.id+freedBySome) &&
+		(s.shared.has(o.c.id+freedBySeveral) || !s.shared.has(mix(o.c.id+t.path)))
+}
+
+// entangle notes that the step of t, which begins with the operation announced last, does more than that to others.
+//
+//go:norace
+func (s *sim) entangle(t *Task) {
+	if t.pendCell != nil {
+		s.shared.add(t.pendCell.id + uint64(t.pend)*entangled)
+	}
+}
+
+// Access is one operation as far as its independence of others goes. Cell 0 stands for a moment that nothing can be
+// moved across; there Task is -1 if it is nobody's.
+type Access struct {
+	Cell, Object uint64
+	Task         int32
+	Write        bool
+	Free         bool // the whole object goes
+}
+
+// attempted notes an access without an effect: an attempt at a held lock, a use after free.
+//
+//go:norace
+func (s *sim) attempted(c *cell) {
 	if s.logging && s.cur != nil {
-		s.log = append(s.log, Access{c.id, int32(s.cur.idx), true})
+		s.log = append(s.log, Access{c.id, c.o.c.id, int32(s.cur.idx), true, false})
+	}
+}
+
+// barrier notes a moment that nothing can be moved across.
+//
+//go:norace
+func (s *sim) barrier(task int) {
+	if s.logging {
+		s.log = append(s.log, Access{Task: int32(task), Write: true})
 	}
 }
 
@@ -412,20 +514,19 @@ func (m *Machine) LogAccesses() { m.sim.logging = true }
 //go:norace
 func (m *Machine) Accesses() []Access { return m.sim.log }
 
-// Shared is the number of cells on which more than one task has ever operated, over all runs of the machine.
+// Shared grows with what is known about which operations of different tasks may depend on each other, over all runs of
+// the machine.
 //
 //go:norace
 func (m *Machine) Shared() int { return m.sim.shared.n }
 
-// PendingShared reports whether the cell of the task's next operation is one of those. Where it is not, the
-// operation commutes with everything that other tasks do, in all runs so far.
+// PendingShared reports whether the task's next step may depend on what others do. Where it does not, it commutes with
+// everything that other tasks do, in all runs so far.
 //
 //go:norace
 func (t *Task) PendingShared() bool {
-	if t.pendCell == nil || t.pendCell.by == -1 {
-		return true
-	}
-	return t.m.sim.shared.has(t.pendCell.id)
+	c, s := t.pendCell, t.m.sim
+	return c == nil || s.contended(t, t.pend, c) || s.shared.has(c.id+uint64(t.pend)*entangled)
 }
 
 // idSet is a set of ids. It is no Go map, whose inside the race detector watches even where the caller is
@@ -481,7 +582,7 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 	l.pending = append(l.pending, t)
 	if l.held {
 		s.unready(t)
-		s.touched(&l.c)
+		s.attempted(&l.c)
 	}
 	s.yield(t)
 	if t.rcuLazy {
@@ -493,12 +594,22 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 			break
 		}
 	}
+	s.take(t, l)
+	return t
+}
+
+// take gives l to t. Who was about to take it can no longer go on, and that is not for an operation of its own.
+//
+//go:norace
+func (s *sim) take(t *Task, l *rawLock) {
 	l.held = true
 	for _, p := range l.pending {
 		s.unready(p)
 	}
+	if len(l.pending) > 0 && t != nil {
+		s.barrier(t.idx)
+	}
 	raceAcquire(unsafe.Pointer(l))
-	return t
 }
 
 //go:norace
@@ -506,11 +617,7 @@ func (s *sim) tryAcquire(l *rawLock) bool {
 	if l.held {
 		return false
 	}
-	l.held = true
-	for _, p := range l.pending {
-		s.unready(p)
-	}
-	raceAcquire(unsafe.Pointer(l))
+	s.take(s.cur, l)
 	return true
 }
 
@@ -605,6 +712,7 @@ func (s *sim) stop() {
 	}
 	s.killing = true
 	if t := s.cur; t != nil {
+		s.entangle(t) // with everybody
 		t.die()
 	}
 }

@@ -96,7 +96,6 @@ type Task struct {
 	steps int
 	ch    chan struct{}
 	dying bool
-	label unsafe.Pointer
 }
 
 // unwind is the panic value that takes a task off its stack when the run ends early.
@@ -177,15 +176,18 @@ func (t *Task) Sleeping() bool { return t.parked }
 
 //go:norace
 func (m *Machine) newTask(parent *Task, name string, ctx contextKind) *Task {
-	t := m.b.(interface{ taskFor() *Task }).taskFor()
-	t.m, t.name, t.ctx = m, name, ctx
 	if parent != nil {
 		parent.births++
-		t.path = mix(parent.path + parent.births*cellStride)
-	} else {
-		m.statics++
-		t.path = mix(^(m.statics * cellStride))
+		return m.newTaskAt(mix(parent.path+parent.births*cellStride), name, ctx)
 	}
+	m.statics++
+	return m.newTaskAt(mix(^(m.statics * cellStride)), name, ctx)
+}
+
+//go:norace
+func (m *Machine) newTaskAt(path uint64, name string, ctx contextKind) *Task {
+	t := m.b.(interface{ taskFor() *Task }).taskFor()
+	t.m, t.name, t.ctx, t.path = m, name, ctx, path
 	t.o = Obj{m: m, id: mix(t.path), class: "task"}
 	t.o.c = cell{o: &t.o, name: name, id: t.o.id}
 	t.c.init(&t.o, name)
@@ -377,9 +379,13 @@ func WakeUpProcess(t *Task) bool {
 //
 //go:norace
 func (t *Task) wake() bool {
+	s := t.m.sim
 	t.g.lock(t.m)
 	if t.state == TASK_RUNNING || t.exited {
 		t.g.unlock(t.m)
+		if s != nil {
+			s.also(&t.c, false)
+		}
 		return false
 	}
 	t.state = TASK_RUNNING
@@ -387,13 +393,8 @@ func (t *Task) wake() bool {
 	t.parked = false
 	t.g.unlock(t.m)
 	raceReleaseMerge(unsafe.Pointer(&t.c))
-	if s := t.m.sim; s != nil && s.cur != nil {
-		// Nobody's own operation need be on t.c here, so the wake-up is a part of the state by itself: without
-		// it, a wake-up before and one after the sleeper set its state would count as the same.
-		t.c.hw = mix(t.c.hw + s.cur.h)
-		s.share(s.cur, &t.c)
-		s.touched(&t.c)
-		s.fp += t.c.hw
+	if s != nil {
+		s.also(&t.c, true)
 	}
 	t.wakeH = t.c.hw
 	if parked {
@@ -439,6 +440,9 @@ func KthreadStop(cur, t *Task) int {
 func (t *Task) reap(by *Task) {
 	r := &t.m.rcu
 	t.m.b.note(by, OpRcuCall, &r.c, 1)
+	if s := t.m.sim; s != nil {
+		s.also(&t.c, true)
+	}
 	r.g.lock(t.m)
 	r.gen++
 	t.reaped = r.gen
@@ -485,6 +489,18 @@ func (t *Task) SetCurrentState(s TaskState) {
 	t.g.lock(t.m)
 	t.state = s
 	t.g.unlock(t.m)
+}
+
+// become sets the state of the running task inside another operation of its own.
+//
+//go:norace
+func (t *Task) become(s TaskState) {
+	t.g.lock(t.m)
+	t.state = s
+	t.g.unlock(t.m)
+	if t.m.sim != nil {
+		t.m.sim.also(&t.c, true)
+	}
 }
 
 // Schedule gives the processor away: until a wake-up if the state is a sleeping one and no signal is pending

@@ -41,7 +41,7 @@ func (q *Softirq) raise(fn func()) {
 	m := q.c.o.m
 	raceReleaseMerge(unsafe.Pointer(q))
 	if m.sim != nil {
-		m.sim.touched(&q.c)
+		m.sim.also(&q.c, true)
 	}
 	q.g.lock(m)
 	q.queue = append(q.queue, fn)
@@ -313,6 +313,7 @@ type DelayedWork struct {
 	queued  bool   // armed or waiting for its worker
 	due     bool   // its time came while it ran: the same worker runs it again
 	gen     uint64 // counts Schedule
+	runs    uint64 // counts workers
 	running bool
 	waiting int
 	idle    Completion
@@ -377,11 +378,11 @@ func (w *DelayedWork) expire(a *alarm) {
 //go:norace
 func (w *DelayedWork) start(gen uint64) {
 	m := w.c.o.m
-	t := m.newTask(nil, "kworker/"+w.c.name, ctxProcess)
-	t.path = mix(w.c.id + w.c.hw)
+	w.runs++
+	t := m.newTaskAt(mix(w.c.id+w.runs*cellStride), "kworker/"+w.c.name, ctxProcess)
 	t.fn = func(cur *Task, _ any) int { w.work(cur, gen); return 0 }
 	if m.sim != nil {
-		m.sim.touch(t, m.sim.tick)
+		m.sim.touch(t, w.c.hw+m.sim.tick)
 	}
 	m.b.ready(t)
 }
@@ -393,10 +394,16 @@ func (w *DelayedWork) work(cur *Task, gen uint64) {
 		w.g.lock(m)
 		if !w.queued || w.gen != gen { // cancelled, perhaps queued anew since, perhaps freed
 			w.g.unlock(m)
+			if m.sim != nil {
+				m.sim.also(&w.c, false)
+			}
 			return
 		}
 		w.queued, w.running = false, true
 		w.g.unlock(m)
+		if m.sim != nil {
+			m.sim.also(&w.c, true)
+		}
 		w.c.visible(OpWork, 1)
 		raceAcquire(unsafe.Pointer(w))
 		w.fn(cur)

@@ -110,9 +110,7 @@ func (q *WaitQueueHead) prepare(cur *Task, w *WaitEntry, state TaskState) {
 		m.rec.text("prepare_to_wait %s, %s", q.c.name, state)
 	}
 	q.put(cur, w)
-	cur.g.lock(m)
-	cur.state = state
-	cur.g.unlock(m)
+	cur.become(state)
 }
 
 // FinishWait sets cur running and takes it off the queue. C: finish_wait, kernel/sched/wait.c.
@@ -125,9 +123,7 @@ func (q *WaitQueueHead) FinishWait(cur *Task, w *WaitEntry) {
 	if m.rec != nil {
 		m.rec.text("finish_wait %s", q.c.name)
 	}
-	cur.g.lock(m)
-	cur.state = TASK_RUNNING
-	cur.g.unlock(m)
+	cur.become(TASK_RUNNING)
 	q.take(w)
 }
 
@@ -350,19 +346,22 @@ func (x *Completion) wait(cur *Task, timeout Jiffies, state TaskState) Jiffies {
 			return -EINTR
 		}
 		x.waiters = append(x.waiters, cur)
-		cur.g.lock(m)
-		cur.state = state
-		cur.g.unlock(m)
+		cur.become(state)
 		x.g.unlock(m)
 		timeout = ScheduleTimeout(cur, timeout)
 		x.g.lock(m)
+		was := len(x.waiters)
 		for i, t := range x.waiters {
 			if t == cur {
 				x.waiters = removeAt(x.waiters, i)
 				break
 			}
 		}
+		left := len(x.waiters) < was // by itself, not taken off by who woke it
 		x.g.unlock(m)
+		if m.sim != nil {
+			m.sim.also(&x.c, left)
+		}
 	}
 }
 

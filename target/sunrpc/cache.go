@@ -354,6 +354,8 @@ func SunrpcInitCacheDetail(rpc *Sunrpc, net *sock.Net, cd *CacheDetail, name str
 
 // CacheFlush takes all expired entries out of the cache. May sleep in the revisits.
 //
+// Differs: C walks all caches of all namespaces, under a lock of its own that keeps two cleaners apart.
+//
 // C: cache_flush, net/sunrpc/cache.c
 func CacheFlush(cur *kernel.Task, cd *CacheDetail) {
 	for {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+// Package sunrpc is the port of the SunRPC server core of Linux 3.19 (net/sunrpc): services, pools and threads, the
+// transports and their sockets, the dispatch of calls, null and unix authentication, the client of rpcbind, deferral
+// and the back channel. Each file has the name of its C original.
 package sunrpc
 
 import (
@@ -353,7 +356,7 @@ type svcPoolArray struct {
 // changes and readers need no lock.
 type SvcPoolMap struct {
 	Count  kernel.Atomic // pooled services; changed under SvcPoolMapMutex, read without
-	Mode   int             // SVC_POOL_*
+	Mode   int           // SVC_POOL_*
 	Npools uint32
 	PoolTo *svcPoolArray // pool to CPU or node
 	ToPool *svcPoolArray // CPU or node to pool

@@ -509,3 +509,40 @@ func TestLoginWithoutMemory(t *testing.T) {
 		}
 	}
 }
+
+// A request that waits for an entry which expires unanswered is revisited when a look-up replaces the entry.
+func TestExpiredEntryWithWaiter(t *testing.T) {
+	inSim(t, 1, kernel.Options{HangAfter: 10000 * kernel.HZ}, func(cur *kernel.Task) {
+		m := cur.Machine()
+		w := bootAuth(cur)
+		w.rpc.Svcauth.ClientPolicy = func(*sock.Net, string, [16]byte) (string, ClientVerdict) {
+			return "", ClientLater
+		}
+		revisited, given := 0, 0
+		rqstp := w.newRqst(m)
+		rqstp.RqChandle.Defer = func(*kernel.Task, *CacheReq) *CacheDeferredReq {
+			return &CacheDeferredReq{Owner: w.serv, Revisit: func(_ *kernel.Task, _ *CacheDeferredReq, tooMany bool) {
+				if tooMany {
+					given++
+				} else {
+					revisited++
+				}
+			}}
+		}
+		for i := range 3 {
+			if got := w.login(cur, rqstp); got != SVC_DROP {
+				t.Errorf("request %d: %d", i, got)
+			}
+			SvcAuthorise(rqstp)
+			if revisited != i || w.rpc.Cache.CacheDeferCnt.Peek() != 1 {
+				t.Errorf("request %d: %d revisited, %d wait", i, revisited, w.rpc.Cache.CacheDeferCnt.Peek())
+			}
+			kernel.Msleep(cur, (CACHE_NEW_EXPIRY+2)*1000)
+		}
+		CacheCleanDeferred(cur, w.serv)
+		if revisited != 2 || given != 1 {
+			t.Errorf("%d revisited, %d given up", revisited, given)
+		}
+		w.exit(cur)
+	})
+}

@@ -361,7 +361,7 @@ func svcUdpRecvfrom(cur *kernel.Task, rqstp *SvcRqst) int {
 	}
 	if skb == nil {
 		if err != -kernel.EAGAIN {
-			// Possibly an ICMP error, after which there may be data.
+			// It may only have been the report of an ICMP error, with data behind it.
 			svsk.XptFlags.SetBit(XPT_DATA)
 		}
 		return 0

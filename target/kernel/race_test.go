@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+
+//go:build race
+
+package kernel
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRaceDetector asks the race detector about programs of which some order their accesses with a primitive of
+// the floor and some only happen to run in an order: it must see the second kind, on both back ends, and be
+// silent about the first. A program of its own runs them, because a race fails the test that it happens in.
+func TestRaceDetector(t *testing.T) {
+	demo := filepath.Join(t.TempDir(), "racedemo")
+	if out, err := exec.Command("go", "build", "-race", "-o", demo, "./testdata/racedemo").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	list, err := exec.Command(demo, "list").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(list)), "\n")
+	slices.Sort(lines)
+	racy, silent := 0, 0
+	for _, line := range lines {
+		name, kind, _ := strings.Cut(line, " ")
+		want := kind == "true"
+		if want {
+			racy++
+		} else {
+			silent++
+		}
+		for _, back := range []string{"sim", "free"} {
+			t.Run(back+"/"+name, func(t *testing.T) {
+				cmd := exec.Command(demo, back, name)
+				cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+				out, err := cmd.CombinedOutput()
+				got := strings.Contains(string(out), "DATA RACE")
+				switch {
+				case got && !want:
+					t.Errorf("what the primitive orders is reported:\n%s", out)
+				case want && !got:
+					t.Errorf("the race is not seen (%v):\n%s", err, out)
+				case err != nil && !got:
+					t.Errorf("%v\n%s", err, out)
+				}
+			})
+		}
+	}
+	if racy < 9 || silent < 15 {
+		t.Errorf("%d racy and %d silent programs", racy, silent)
+	}
+}
