@@ -37,7 +37,7 @@ func (f *Failure) Error() string {
 type plan struct {
 	scenario *scenario.Scenario
 	params   scenario.Params
-	schedule []byte
+	schedule schedule
 	about    func() string         // the decoded input, for a person
 	check    func() (wrong string) // what the run of a sound target must have led to; nil: the oracles suffice
 }
@@ -102,8 +102,7 @@ func body(target string, decode func() *plan) (out outcome) {
 	m := machine()
 	p := decode()
 	opt := kernel.Options{MaxSteps: maxSteps}
-	ch := &explore.Bytes{B: p.schedule}
-	res := p.scenario.Run(m, ch, p.params, opt)
+	res := p.scenario.Run(m, p.schedule.chooser(), p.params, opt)
 	out.hash, out.steps = res.Hash, res.Steps
 	if wrong := p.wrong(res); wrong != "" {
 		out.failure = explain(target, m, decode(), wrong, res.Hash)
@@ -129,7 +128,7 @@ func (p *plan) wrong(res *kernel.Result) string {
 
 // explain runs a failing input again, with a record.
 func explain(target string, m *kernel.Machine, p *plan, wrong string, hash uint64) *Failure {
-	count := explore.Counter{Chooser: &explore.Bytes{B: p.schedule}}
+	count := explore.Counter{Chooser: p.schedule.chooser()}
 	res := p.scenario.Run(m, &count, p.params, kernel.Options{MaxSteps: maxSteps, Record: true})
 	f := &Failure{Target: target, Title: wrong}
 	var b strings.Builder

@@ -18,60 +18,6 @@ type input struct{ c *headers.ConsumeFuzzer }
 
 func newInput(data []byte) *input { return &input{headers.NewConsumer(data)} }
 
-// split takes the schedule off the front: a byte that says how it is spelled, a length byte, and that many bytes.
-func split(data []byte) (schedule, rest []byte) {
-	if len(data) < 2 {
-		return nil, nil
-	}
-	n := min(int(data[1]), len(data)-2)
-	return spell(data[0], data[2:2+n]), data[2+n:]
-}
-
-// The ways to spell a schedule for explore.Bytes, which takes a byte a choice: 0 lets the task go on that ran last, and
-// so does the end of the bytes; another byte picks a task.
-const (
-	plain  = iota // as it is
-	pairs         // two bytes a switch: after how many choices, and to which task
-	walk          // as it is, and then a random walk that the bytes seed
-	stroll        // the same with fewer switches
-	spellings
-)
-
-// walkLength is how many choices a random walk makes. Few runs have more.
-const walkLength = 768
-
-// spell makes the bytes of a schedule. Long schedules are tedious for an engine to find: it starts with short inputs,
-// and most of what it tries is one more change to them.
-func spell(how byte, b []byte) []byte {
-	switch how % spellings {
-	case pairs:
-		var out []byte
-		for ; len(b) > 1; b = b[2:] {
-			out = append(out, make([]byte, b[0])...)
-			out = append(out, max(b[1], 1))
-		}
-		return out
-	case walk, stroll:
-		seed := uint64(0xcbf29ce484222325)
-		for _, x := range b {
-			seed = (seed ^ uint64(x)) * 0x100000001b3
-		}
-		out := append(make([]byte, 0, len(b)+walkLength), b...)
-		for range walkLength {
-			seed ^= seed << 13
-			seed ^= seed >> 7
-			seed ^= seed << 17
-			x := byte(seed>>32) | 1
-			if how%spellings == stroll && seed>>56 > 24 {
-				x = 0
-			}
-			out = append(out, x)
-		}
-		return out
-	}
-	return b
-}
-
 func (in *input) byte() int {
 	b, err := in.c.GetByte()
 	if err != nil {

@@ -43,10 +43,10 @@ func startup(data []byte) func() *plan {
 				p = p.With(x.Name, x.Min+(b-1)%min(x.Max-x.Min+1, 255))
 			}
 		}
-		var schedule []byte
+		var sched schedule
 		if rest := data[len(head):]; len(rest) > 0 {
-			schedule = spell(rest[0], rest[1:])
+			sched = schedule{rest[0], rest[1:]}
 		}
-		return &plan{scenario: s, params: p, schedule: schedule, about: func() string { return fmt.Sprintf("schedule of %d bytes\n", len(schedule)) }}
+		return &plan{scenario: s, params: p, schedule: sched, about: func() string { return fmt.Sprintf("schedule of %d bytes\n", len(sched.b)) }}
 	}
 }

@@ -36,7 +36,7 @@ func TestReductionsDev(t *testing.T) {
 				break
 			}
 			m = kernel.NewSim()
-			red, ok := p.explore(t, m, &Bounded{Bound: bound}, limit)
+			red, ok := p.explore(t, m, &Bounded{Bound: bound}, 20*limit)
 			stats[bound][0]++
 			stats[bound][1] += plain.runs
 			stats[bound][2] += red.runs

@@ -77,12 +77,7 @@ func (w *World) killer(cur *kernel.Task) *kernel.Task {
 	victim := w.Lockd.NlmsvcTask
 	return w.M.Spawn(cur, "killer", func(cur *kernel.Task) {
 		w.Arrive(cur)
-		// A process is looked up and signalled in one RCU read section, so that it cannot go away in between.
-		w.M.RcuReadLock()
-		if !victim.Exited() {
-			kernel.SendSig(kernel.SIGKILL, victim)
-		}
-		w.M.RcuReadUnlock()
+		kernel.KillPid(kernel.SIGKILL, victim)
 	})
 }
 

@@ -136,6 +136,9 @@ func Kfree[P objecter](p P) {
 	m := o.m
 	t := m.b.point(OpFree, &o.c)
 	if o.dead {
+		if m.sim != nil {
+			m.sim.attempted(OpFree, &o.c)
+		}
 		m.Report(&Finding{Oracle: "use-after-free", Title: "double free of " + o.class, Text: o.Name() + " was freed by " + o.freer, Fatal: true})
 		return
 	}
@@ -277,7 +280,7 @@ type classCount struct {
 //go:norace
 func (m *Machine) useAfterFree(t *Task, k OpKind, c *cell) {
 	if m.sim != nil {
-		m.sim.attempted(c)
+		m.sim.attempted(k, c)
 	}
 	m.Report(&Finding{
 		Oracle: "use-after-free",

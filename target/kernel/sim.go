@@ -486,12 +486,22 @@ type Access struct {
 	Free         bool // the whole object goes
 }
 
-// attempted notes an access without an effect: an attempt at a held lock, a use after free.
+// attempted notes an operation that does not come to pass: on a held lock, on what has been freed.
 //
 //go:norace
-func (s *sim) attempted(c *cell) {
-	if s.logging && s.cur != nil {
-		s.log = append(s.log, Access{c.id, c.o.c.id, int32(s.cur.idx), true, false})
+func (s *sim) attempted(k OpKind, c *cell) {
+	t := s.cur
+	if t == nil {
+		return
+	}
+	if by := c.by; by != int32(t.idx+1) && by != several {
+		s.share(t, c)
+	}
+	if k == OpFree {
+		s.freed(t, c.o)
+	}
+	if s.logging {
+		s.log = append(s.log, Access{c.id, c.o.c.id, int32(t.idx), true, k == OpFree})
 	}
 }
 
@@ -582,7 +592,7 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 	l.pending = append(l.pending, t)
 	if l.held {
 		s.unready(t)
-		s.attempted(&l.c)
+		s.attempted(k, &l.c)
 	}
 	s.yield(t)
 	if t.rcuLazy {

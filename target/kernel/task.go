@@ -620,6 +620,27 @@ func SendSig(sig int, t *Task) {
 		t.m.Report(&Finding{Oracle: "use-after-free", Title: "send_sig to a task that is gone", Text: t.name, Fatal: true})
 		return
 	}
+	t.deliver(sig)
+}
+
+// KillPid sends sig to the process that t was, as kill(2) does: it is looked up by its number, so one that has ended
+// is not found. It reports whether it was. Any context. C: kill_pid, kernel/signal.c.
+//
+//go:norace
+func KillPid(sig int, t *Task) bool {
+	t.c.visible(OpSignal, uint64(sig))
+	if t.m.rec != nil {
+		t.m.rec.text("kill(%d, %s)", sig, t.name)
+	}
+	if t.exited || t.reaped != 0 {
+		return false
+	}
+	t.deliver(sig)
+	return true
+}
+
+//go:norace
+func (t *Task) deliver(sig int) {
 	t.g.lock(t.m)
 	accept := t.allowed>>sig&1 != 0
 	if accept {

@@ -386,13 +386,7 @@ func TestSigkillWhileStopping(t *testing.T) {
 		}
 		kernel.Msleep(cur, 10)
 		task := w.NlmsvcTask
-		killer := m.Spawn(cur, "kill", func(*kernel.Task) {
-			m.RcuReadLock() // looked up and signalled in one go, as a process is
-			if !task.Exited() {
-				kernel.SendSig(kernel.SIGKILL, task)
-			}
-			m.RcuReadUnlock()
-		})
+		killer := m.Spawn(cur, "kill", func(*kernel.Task) { kernel.KillPid(kernel.SIGKILL, task) })
 		w.LockdDown(cur, w.nets[0])
 		kernel.Join(cur, killer)
 		w.down(cur, fail, "down")
