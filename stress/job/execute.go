@@ -60,8 +60,16 @@ func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Param
 	if r.Job.Replay != "" {
 		return r.replay(m, run, opt)
 	}
+	var other *kernel.Finding
 	for _, plan := range r.Job.Plans {
 		out, err := explore.Search(ctx, run, explore.Plan{
+			Keep: func(f *kernel.Finding) bool {
+				if r.Job.Want == "" || f.Oracle == r.Job.Want {
+					return false
+				}
+				other = f
+				return true
+			},
 			Chooser: plan.Chooser, Seed: r.Job.Seed, First: plan.First, Schedules: plan.Schedules, For: plan.For,
 			Twice: r.Job.Twice, Options: opt,
 			Progress: func(o *explore.Outcome) {
@@ -89,6 +97,9 @@ func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Param
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+	}
+	if r.Verdict == Clean && other != nil {
+		r.found(other)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type Job struct {
 	Seed     uint64 `json:"seed"`
 	FailAt   int    `json:"fail_at,omitempty"`
 	Twice    bool   `json:"twice,omitempty"`
+	Want     string `json:"want,omitempty"`   // go on until this oracle speaks; what others say counts only if it never does
 	Plans    []Plan `json:"plans,omitempty"`  // in order; a finding ends them
 	Replay   string `json:"replay,omitempty"` // a schedule file's text instead of plans
 	// Shrink bounds the runs that make a failing schedule small; 0 leaves it as it was found.

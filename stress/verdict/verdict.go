@@ -98,7 +98,7 @@ type Config struct {
 	Done func(r *Row, n, of int)
 }
 
-// cell is one build and the rows that it serves.
+// cell is one run of a build and the rows that it fills.
 type cell struct {
 	order, era string
 	rows       []*Row
@@ -106,17 +106,18 @@ type cell struct {
 	rowOf      []*Row // of each job; a row's jobs stand together
 }
 
-// cells lists the builds in the order in which they are made, and all rows in the order of the table.
+// cells lists the runs in the order in which their builds are made, and all rows in the order of the table.
 func (c *Config) cells() (cells []*cell, rows []*Row) {
 	for _, era := range []string{mutant.TreeEra, "3.18-no-net", "3.18", "3.17"} {
 		for _, order := range orders {
-			b := &cell{order: order, era: era}
-			b.add(c, "callback0", order, "callback-start", "minor=0,clients=1,ipv6=0")
-			b.add(c, "lockd", order, "lockd-start", "clients=1,proto=0")
+			// One build serves both services; they are explored beside each other.
+			callback, lockd := &cell{order: order, era: era}, &cell{order: order, era: era}
+			callback.add(c, "callback0", order, "callback-start", "minor=0,clients=1,ipv6=0")
+			lockd.add(c, "lockd", order, "lockd-start", "clients=1,proto=0")
 			if order == CreateStoreWake {
-				b.add(c, "lockd", ChooseVictim, "careless-admin", "mutex=0")
+				lockd.add(c, "lockd", ChooseVictim, "careless-admin", "mutex=0")
 			}
-			cells = append(cells, b)
+			cells = append(cells, callback, lockd)
 		}
 	}
 	for _, era := range eras {
@@ -159,10 +160,14 @@ func (b *cell) job(c *Config, r *Row, scenario, params string, plans []job.Plan)
 	if b.order != CreateStoreWake {
 		planted = b.order
 	}
+	want := ""
+	if r.Order == ChooseVictim {
+		want = "victim" // not what else goes wrong without the mutex
+	}
 	b.rowOf = append(b.rowOf, r)
 	b.jobs = append(b.jobs, job.Job{
 		Scenario: scenario, Params: params, Backend: "sim", Era: b.era, Mutant: planted,
-		Seed: c.Seed, Plans: plans, Shrink: 3000, Trace: true,
+		Seed: c.Seed, Plans: plans, Want: want, Shrink: 3000, Trace: true,
 	})
 }
 

@@ -39,7 +39,7 @@ func TestRaceDetector(t *testing.T) {
 		for _, back := range []string{"sim", "free"} {
 			t.Run(back+"/"+name, func(t *testing.T) {
 				cmd := exec.Command(demo, back, name)
-				cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+				cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 				out, err := cmd.CombinedOutput()
 				got := strings.Contains(string(out), "DATA RACE")
 				switch {
