@@ -27,6 +27,7 @@ func serveCmd() *cobra.Command {
 real UDP and TCP sockets of the loopback interface, registers lockd with an rpcbind, and prints where everything
 is, one socket a line, and then "ready". A SIGINT or SIGTERM stops all of it; what is left behind then is a finding.`,
 		Example: "  go run ./stress serve\n" +
+			"  go run ./stress serve --rpcbind-port 111   # rpcinfo asks the rpcbind there first, even with -n\n" +
 			"  rpcinfo -n PORT -T tcp 127.0.0.1 100021 4\n" +
 			"  go run ./stress serve --rpcbind 127.0.0.1:111 --lockd-tcp-port 4045 --lockd-udp-port 4045",
 		Args: args(0, 0, "nothing"),

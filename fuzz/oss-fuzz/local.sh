@@ -27,10 +27,12 @@ fi
 
 out=$PWD/fuzz/oss-fuzz/out
 mkdir -p "$out"
-flags=-gcflags=all=-d=libfuzzer
-# The run-time must not call the counters' hooks before they are there.
-plain=()
-for pkg in runtime/cgo runtime/pprof runtime/race syscall; do plain+=("-gcflags=$pkg=-d=libfuzzer=0"); done
+# Counters in the port alone: in the floor, the harness and the run-time they cost five sixths of the speed, and what
+# they see there is not worth an input.
+flags=()
+for pkg in sunrpc lockd nfs; do
+	flags+=("-gcflags=github.com/seed17199236/svcfuzz/target/$pkg=-d=libfuzzer")
+done
 
 bad=0
 for target in "${targets[@]}"; do
@@ -39,7 +41,7 @@ for target in "${targets[@]}"; do
 		exit 2
 	fi
 	echo "== $target"
-	CGO_ENABLED=1 go build -buildmode=c-archive -tags gofuzz,libfuzzer -trimpath "$flags" "${plain[@]}" \
+	CGO_ENABLED=1 go build -buildmode=c-archive -tags gofuzz,libfuzzer -trimpath "${flags[@]}" \
 		-ldflags "-X main.target=$target" -o "$out/$target.a" ./fuzz/libfuzzer
 	"$clang" -fsanitize=fuzzer "$out/$target.a" -lresolv -o "$out/$target"
 	rm -f "$out/$target.a" "$out/$target.h"

@@ -13,9 +13,10 @@ import (
 //
 //   - Two prefixes with the same happens-before graph, the same running task and no more preemptions spent have
 //     the same futures, and only the first is followed (the state cache of CHESS, Musuvathi and Qadeer, PLDI 2007).
-//   - A task is preempted only in front of an operation on a cell that another task uses too: a preemption in
-//     front of any other operation can be moved behind it, which changes nothing for anybody. Which cells those
-//     are is learnt; whenever one more turns up, the search starts again.
+//   - A task is preempted only in front of a step that may depend on what another task does: a preemption in front
+//     of any other step can be moved behind it, which changes nothing for anybody. Which steps those are is learnt;
+//     whenever one more turns up, the search starts again. So that this happens early, where it costs little, it
+//     goes through all smaller numbers of preemptions first.
 //   - If nothing that others can do between preempting T in front of its next shared operation and T's return
 //     conflicts with what T does up to the one after that, preempting T there gives the same outcomes, and those
 //     have been seen: the search goes depth first. What others can do is known from there as well.
@@ -28,6 +29,7 @@ type Bounded struct {
 	// Skipped counts the branches that the third reduction saved.
 	Skipped int
 
+	level  int // the number of preemptions that is searched now
 	path   []branch
 	depth  int // position in path within this run
 	used   int // preemptions in this run
@@ -83,13 +85,20 @@ func (b *Bounded) Next() bool {
 	switch {
 	case !b.begun:
 		b.begun = b.m != nil // the first run only finds the machine
+		if b.Plain {
+			b.level = b.Bound
+		}
 		b.restart()
 	case !b.Plain && b.m != nil && b.m.Shared() != b.shared:
 		b.restart()
 	default:
 		b.learn()
 		if !b.advance() {
-			return false
+			if b.level == b.Bound {
+				return false
+			}
+			b.level++
+			b.restart()
 		}
 	}
 	b.depth, b.used, b.pruned = 0, 0, false
@@ -162,7 +171,7 @@ func (b *Bounded) learn() {
 
 // skips reports whether the option that is due at br gives nothing that preempting one branch later did not.
 func (b *Bounded) skips(br *branch) bool {
-	if b.Plain || noSkip || br.block == nil || br.next == nil {
+	if b.Plain || br.block == nil || br.next == nil {
 		return false
 	}
 	for i, o := range br.nextOf {
@@ -205,7 +214,7 @@ func (b *Bounded) Pick(c *kernel.Choice) *kernel.Task {
 			return c.Cur // there was no branch here when this prefix ran first
 		}
 	} else {
-		if !b.Plain && c.Cur != nil && (!noShare && !c.Cur.PendingShared() || !noCache && b.used == b.Bound && c.Step%rare != 0) {
+		if !b.Plain && c.Cur != nil && (!c.Cur.PendingShared() || b.used == b.level && c.Step%rare != 0) {
 			return c.Cur
 		}
 		if !b.grow(c) {
@@ -233,7 +242,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	if c.Cur != nil {
 		key += 3 * c.Cur.Path()
 	}
-	if !b.Plain && !noCache {
+	if !b.Plain {
 		if used, ok := b.seen[key]; ok && int(used) <= b.used {
 			return false
 		}
@@ -245,7 +254,7 @@ func (b *Bounded) grow(c *kernel.Choice) bool {
 	br.preempt, br.step, br.log = c.Cur != nil, int32(c.Step), len(b.m.Accesses())
 	if c.Cur != nil {
 		br.options = append(br.options, int32(c.Cur.Index()))
-		if b.used == b.Bound {
+		if b.used == b.level {
 			return true
 		}
 	}
@@ -294,5 +303,3 @@ func sortSmall(s []int32) {
 		}
 	}
 }
-
-var noSkip, noShare, noCache bool

@@ -38,6 +38,7 @@ type thing struct {
 	task kernel.Var[*kernel.Task]
 	list kernel.List[part]
 	work kernel.DelayedWork
+	ref  kernel.Var[*counted]
 }
 
 // part is what is allocated and freed.
@@ -48,8 +49,21 @@ type part struct {
 	wq   kernel.WaitQueueHead
 }
 
+// counted is freed with its last reference.
+type counted struct {
+	kernel.Obj
+	ref kernel.Kref
+	n   kernel.Atomic
+}
+
+func (c *counted) put() { c.ref.Put(func() { kernel.Kfree(c) }) }
+
+// newPart is nil if the machine was told to fail here.
 func newPart(m *kernel.Machine) *part {
 	p := kernel.Kzalloc[part](m, "part", kernel.GFP_ATOMIC)
+	if p == nil {
+		return nil
+	}
 	p.node.Init(p)
 	p.n.Init(&p.Obj, "part.n")
 	p.k.Init(&p.Obj, "part.k")
@@ -77,6 +91,11 @@ func (s *shop) other(cur *kernel.Task, k int) *kernel.Task {
 
 func newThing(m *kernel.Machine, i int) *thing {
 	t := kernel.StaticObj[thing](m, "thing")
+	t.init(i)
+	return t
+}
+
+func (t *thing) init(i int) {
 	t.n.Init(&t.Obj, "n")
 	t.x.Init(&t.Obj, "x")
 	t.fl.Init(&t.Obj, "fl", nil)
@@ -86,11 +105,11 @@ func newThing(m *kernel.Machine, i int) *thing {
 	t.done.Init(&t.Obj, "done")
 	t.irq.Init(&t.Obj, "irq")
 	t.ptr.Init(&t.Obj, "ptr")
+	t.ref.Init(&t.Obj, "ref")
 	t.task.Init(&t.Obj, "task")
 	t.list.Init(&t.Obj, "list")
 	t.tm.Init(&t.Obj, "timer", func() { t.n.Inc(); t.wq.WakeUp() })
 	t.work.Init(&t.Obj, "work", func(*kernel.Task) { t.n.Inc(); t.done.Complete() })
-	return t
 }
 
 // action is one statement of a task: cur is the task's number's, t what it works on, k any number.
@@ -120,8 +139,6 @@ func service(t *thing) func(cur *kernel.Task, _ any) int {
 		return int(t.n.Read())
 	}
 }
-
-var none = func(string) string { return "" }
 
 // families of statements. A machine takes its statements from one to three of them.
 var families = map[string][]action{
@@ -297,6 +314,9 @@ var families = map[string][]action{
 	"threads": {
 		{"thread", func(s *shop, cur *kernel.Task, t *thing, k int) string {
 			p := s.m.KthreadCreate(cur, service(t), nil, "service")
+			if kernel.IsErr(p) {
+				return "none"
+			}
 			if k%2 == 0 {
 				t.task.Store(p)
 				kernel.WakeUpProcess(p)
@@ -334,12 +354,18 @@ var families = map[string][]action{
 		}},
 		{"early", func(s *shop, cur *kernel.Task, t *thing, _ int) string {
 			p := s.m.KthreadRun(cur, func(*kernel.Task, any) int { return int(t.n.AddReturn(1)) }, nil, "early")
+			if kernel.IsErr(p) {
+				return "none"
+			}
 			return fmt.Sprint(kernel.KthreadStop(cur, p))
 		}},
 	},
 	"rcu": {
 		{"publish", func(s *shop, _ *kernel.Task, t *thing, _ int) string {
 			p := newPart(s.m)
+			if p == nil {
+				return "none"
+			}
 			p.n.Inc()
 			t.sl.LockBH()
 			old := t.ptr.Load()
@@ -403,6 +429,9 @@ var families = map[string][]action{
 	"frees": {
 		{"hand", func(s *shop, _ *kernel.Task, t *thing, k int) string {
 			p := newPart(s.m)
+			if p == nil {
+				return "none"
+			}
 			t.ptr.Store(p)
 			t.done.Complete()
 			if k%2 == 0 {
@@ -415,12 +444,18 @@ var families = map[string][]action{
 				return "none"
 			}
 			p := t.ptr.Load()
+			if p == nil {
+				return "gone"
+			}
 			p.n.Inc()
 			kernel.Kfree(p)
 			return "freed"
 		}},
 		{"lend", func(s *shop, cur *kernel.Task, t *thing, k int) string {
 			p := newPart(s.m)
+			if p == nil {
+				return "none"
+			}
 			t.ptr.Store(p)
 			t.wq.WakeUp()
 			s.own[0].n.Read()
@@ -443,6 +478,9 @@ var families = map[string][]action{
 		}},
 		{"private", func(s *shop, _ *kernel.Task, _ *thing, _ int) string {
 			p := newPart(s.m)
+			if p == nil {
+				return "none"
+			}
 			p.n.Inc()
 			p.k.Inc()
 			kernel.Kfree(p)
@@ -455,6 +493,81 @@ var families = map[string][]action{
 				p.Put()
 				p.Put()
 			}
+			return ""
+		}},
+	},
+	"krefs": {
+		{"make", func(s *shop, _ *kernel.Task, t *thing, _ int) string {
+			c := kernel.Kzalloc[counted](s.m, "counted", kernel.GFP_ATOMIC)
+			if c == nil {
+				return "none"
+			}
+			c.ref.Init(&c.Obj, "counted.ref")
+			c.n.Init(&c.Obj, "counted.n")
+			t.sl.LockBH()
+			old := t.ref.Load()
+			t.ref.Store(c)
+			t.sl.UnlockBH()
+			if old != nil {
+				old.put()
+			}
+			return ""
+		}},
+		{"hold", func(s *shop, _ *kernel.Task, t *thing, k int) string {
+			t.sl.LockBH()
+			c := t.ref.Load()
+			if c != nil {
+				c.ref.Get()
+			}
+			t.sl.UnlockBH()
+			if c == nil {
+				return "none"
+			}
+			v := c.n.AddReturn(1)
+			c.put()
+			if k%8 == 0 { // a planted bug
+				c.put()
+			}
+			return fmt.Sprint(v)
+		}},
+		{"peep", func(s *shop, _ *kernel.Task, t *thing, _ int) string { // a planted bug: no lock
+			c := t.ref.Load()
+			if c == nil || !c.ref.GetUnlessZero() {
+				return "none"
+			}
+			v := c.n.Read()
+			c.put()
+			return fmt.Sprint(v)
+		}},
+		{"unref", func(s *shop, _ *kernel.Task, t *thing, _ int) string {
+			t.sl.LockBH()
+			c := t.ref.Load()
+			t.ref.Store(nil)
+			t.sl.UnlockBH()
+			if c != nil {
+				c.put()
+			}
+			return fmt.Sprint(c != nil)
+		}},
+	},
+	"bits": {
+		{"lockbit", func(s *shop, cur *kernel.Task, t *thing, k int) string {
+			if t.fl.TestAndSetBit(0) {
+				return "busy"
+			}
+			v := t.n.AddReturn(1)
+			if k%2 == 0 {
+				kernel.ClearAndWakeUpBit(&t.fl, 0)
+			} else { // a planted bug: nobody is woken
+				t.fl.ClearBit(0)
+			}
+			return fmt.Sprint(v)
+		}},
+		{"waitbit", func(s *shop, cur *kernel.Task, t *thing, _ int) string {
+			return fmt.Sprint(kernel.WaitOnBit(cur, &t.fl, 0, kernel.TASK_INTERRUPTIBLE), t.n.Read())
+		}},
+		{"waitvar", func(s *shop, cur *kernel.Task, t *thing, _ int) string {
+			kernel.WaitVarEvent(cur, func() bool { return !t.fl.TestBit(0) })
 			return ""
 		}},
 	},
@@ -508,6 +621,9 @@ var families = map[string][]action{
 	"lists": {
 		{"add", func(s *shop, _ *kernel.Task, t *thing, _ int) string {
 			p := newPart(s.m)
+			if p == nil {
+				return "none"
+			}
 			t.sl.LockBH()
 			t.list.AddRcu(&p.node)
 			t.sl.UnlockBH()
@@ -588,6 +704,7 @@ type program struct {
 	seed   int
 	bodies [][]statement
 	late   bool // the tasks are started by the first one after its own first statement
+	failAt int  // the fallible step that fails
 	words  string
 	s      *shop
 }
@@ -606,6 +723,9 @@ func newProgram(seed, tasks, statements int) *program {
 	if g.n(3) == 0 {
 		pool = append(pool, families["alone"]...)
 	}
+	if g.n(6) == 0 {
+		p.failAt = 1 + g.n(4)
+	}
 	for range tasks {
 		var body []statement
 		p.words += "| "
@@ -620,6 +740,8 @@ func newProgram(seed, tasks, statements int) *program {
 }
 
 func (p *program) String() string { return fmt.Sprintf("machine %d: %s", p.seed, p.words) }
+
+func (p *program) options() kernel.Options { return kernel.Options{MaxSteps: 2000, FailAt: p.failAt} }
 
 func (p *program) main(cur *kernel.Task) {
 	m := cur.Machine()
@@ -660,6 +782,7 @@ type outcomes struct {
 	states   map[uint64]string // of the runs that came to their end: what was seen
 	findings map[string]bool
 	runs     int
+	last     int // of them in the last pass
 }
 
 // explore runs all schedules of b, at most limit of them, and collects those of the search's last pass.
@@ -668,12 +791,14 @@ func (p *program) explore(t *testing.T, m *kernel.Machine, b *Bounded, limit int
 	out := &outcomes{}
 	for b.Next() {
 		if len(b.path) == 0 {
+			out.last = 0
 			out.states, out.findings = map[uint64]string{}, map[string]bool{}
 		}
+		out.last++
 		if out.runs++; out.runs > limit {
 			return out, false
 		}
-		res := m.Run(b, kernel.Options{MaxSteps: 2000}, "main", p.main)
+		res := m.Run(b, p.options(), "main", p.main)
 		fatal := false
 		for _, f := range res.Findings {
 			out.findings[f.Oracle+": "+f.Title] = true

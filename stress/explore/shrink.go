@@ -80,21 +80,19 @@ func Shrink(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budget
 	return out
 }
 
-// searchRuns bounds the search for a schedule with fewer preemptions, for each number of them.
+// searchRuns bounds the search for a schedule with fewer preemptions, on average for each number of them.
 const searchRuns = 15_000
 
 // fewest looks for the same finding among all schedules with fewer preemptions, from none on upwards.
 func fewest(r Runner, best attempt, f *kernel.Finding, opt kernel.Options, out *Shrunk) attempt {
-	for n := range best.preemptions {
-		b := &Bounded{Bound: n}
-		for i := 0; i < searchRuns && b.Next(); i++ {
-			out.Runs++
-			count := Counter{Chooser: b}
-			res := r.Run(&count, opt)
-			if g := res.Worst(); !res.Pruned && g != nil && g.Oracle == f.Oracle && g.Title == f.Title {
-				got := Take(res, best.s.Meta)
-				return attempt{got, g, count.Preemptions, res.Steps, len(got.Segments)}
-			}
+	b := &Bounded{Bound: best.preemptions - 1}
+	for i := 0; i < searchRuns*best.preemptions && b.Next(); i++ {
+		out.Runs++
+		count := Counter{Chooser: b}
+		res := r.Run(&count, opt)
+		if g := res.Worst(); !res.Pruned && g != nil && g.Oracle == f.Oracle && g.Title == f.Title {
+			got := Take(res, best.s.Meta)
+			return attempt{got, g, count.Preemptions, res.Steps, len(got.Segments)}
 		}
 	}
 	return best

@@ -265,7 +265,9 @@ func (l *List[T]) Next(n *Node[T]) *T {
 //go:norace
 func (l *List[T]) FirstRcu() *T {
 	l.rcuRead()
-	return l.first()
+	x := l.first()
+	raceAcquire(unsafe.Pointer(&l.c)) // after the read: what was published is seen with all that was done before
+	return x
 }
 
 // NextRcu goes on with the walk. The reader may stand on a node that has been deleted meanwhile.
@@ -274,16 +276,17 @@ func (l *List[T]) FirstRcu() *T {
 func (l *List[T]) NextRcu(n *Node[T]) *T {
 	l.rcuRead()
 	l.touch(OpListRead, n)
-	if n.next == nil {
+	next := n.next
+	raceAcquire(unsafe.Pointer(&l.c))
+	if next == nil {
 		return nil
 	}
-	return n.next.owner
+	return next.owner
 }
 
 //go:norace
 func (l *List[T]) rcuRead() {
 	t := l.c.visible(OpListRead, 0)
-	raceAcquire(unsafe.Pointer(&l.c))
 	m := l.c.o.m
 	if m.rec != nil {
 		m.rec.text("%s: walk", l.c.name)

@@ -388,11 +388,11 @@ func (t *Task) wake() bool {
 		}
 		return false
 	}
+	raceReleaseMerge(unsafe.Pointer(&t.c)) // before the state can be seen
 	t.state = TASK_RUNNING
 	parked := t.parked
 	t.parked = false
 	t.g.unlock(t.m)
-	raceReleaseMerge(unsafe.Pointer(&t.c))
 	if s != nil {
 		s.also(&t.c, true)
 	}
@@ -423,10 +423,10 @@ func KthreadStop(cur, t *Task) int {
 	if t.gone() {
 		m.Report(&Finding{Oracle: "use-after-free", Title: "kthread_stop of a task that is gone", Text: t.name, Fatal: true})
 	}
+	raceReleaseMerge(unsafe.Pointer(&t.c))
 	t.g.lock(m)
 	t.stopReq = true
 	t.g.unlock(m)
-	raceReleaseMerge(unsafe.Pointer(&t.c))
 	t.wake()
 	t.exitC.Wait(cur)
 	t.reap(cur)
@@ -467,10 +467,10 @@ func (t *Task) gone() bool {
 //go:norace
 func (t *Task) KthreadShouldStop() bool {
 	t.c.visible(OpShouldStop, 0)
-	raceAcquire(unsafe.Pointer(&t.c))
 	t.g.lock(t.m)
 	stop := t.stopReq
 	t.g.unlock(t.m)
+	raceAcquire(unsafe.Pointer(&t.c))
 	if t.m.rec != nil {
 		t.m.rec.text("kthread_should_stop -> %t", stop)
 	}
@@ -516,6 +516,7 @@ func Schedule(cur *Task) {
 	if !sleeps {
 		cur.state = TASK_RUNNING
 		cur.g.unlock(m)
+		raceAcquire(unsafe.Pointer(&cur.c)) // woken before it slept
 		return
 	}
 	cur.parked = true

@@ -97,6 +97,7 @@ func (q *Softirq) serve(t *Task) {
 		if t.nheld > 0 || t.rcu > 0 || t.atomic > 0 {
 			m.Report(&Finding{Oracle: "lockdep", Title: t.name + " returns with a lock or a read section open", Fatal: true})
 		}
+		raceReleaseMerge(unsafe.Pointer(q)) // the next item comes after this one, whoever raised it
 		q.g.lock(m)
 		if len(q.queue) == 0 {
 			q.busy = false
