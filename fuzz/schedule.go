@@ -3,6 +3,8 @@
 package fuzz
 
 import (
+	"slices"
+
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
@@ -21,8 +23,10 @@ const (
 	pairs        // two bytes a switch: after how many choices, and to which task
 	ranks        // who goes first is fixed, see ranked; a byte a change of that
 	walk         // as plain, and then a random walk that the bytes seed
-	spellings
 )
+
+// spellings is drawn from; what finds most comes most often.
+var spellings = [...]byte{plain, pairs, ranks, walk, ranks, ranks, ranks, ranks}
 
 // split takes the schedule off the front: how it is spelled, its length, and that many bytes.
 func split(data []byte) (s schedule, rest []byte) {
@@ -35,7 +39,7 @@ func split(data []byte) (s schedule, rest []byte) {
 
 // chooser is the schedule for one run.
 func (s schedule) chooser() kernel.Chooser {
-	switch s.how % spellings {
+	switch spellings[s.how%byte(len(spellings))] {
 	case pairs:
 		var out []byte
 		for b := s.b; len(b) > 1; b = b[2:] {
@@ -76,8 +80,9 @@ func hash(b []byte) uint64 {
 
 // ranked lets the task of the highest rank run. The first byte draws the ranks; each further one says after how many
 // more choices the running task falls below all others. So one byte holds a task up, at one operation, until nobody
-// else can go on: that is what it takes to make a race of a start or stop call (it is the idea of PCT, Burckhardt et
-// al., ASPLOS 2010, with the engine in the place of the dice).
+// else can go on: that is what it takes to make a race of a start or stop call. It is the idea of PCT (Burckhardt et
+// al., ASPLOS 2010), with the engine in the place of the dice; and since an engine is slow to hit one operation of
+// hundreds, the bytes together draw two more of them.
 type ranked struct {
 	draw    uint64
 	changes []int // in ascending order
@@ -99,8 +104,14 @@ func newRanked(b []byte) *ranked {
 			c.changes = append(c.changes, at)
 		}
 	}
+	h := hash(b)
+	c.changes = append(c.changes, int(h>>16%drawnWithin), int(h>>40%drawnWithin))
+	slices.Sort(c.changes)
 	return c
 }
+
+// drawnWithin bounds the places that are drawn: start calls are the first part of a run.
+const drawnWithin = 512
 
 func (c *ranked) of(t *kernel.Task) *uint64 {
 	i := t.Index()

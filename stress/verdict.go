@@ -38,7 +38,7 @@ sampled beyond. Each failing row gets a schedule file and a minimal interleaving
 	fs.StringVar(&readme, "readme", "", "write the table into this `FILE`, between the verdict markers")
 	fs.Uint64Var(&c.Seed, "seed", verdictSeed, "seed of the sampled schedules")
 	fs.IntVar(&c.Samples, "samples", 2000, "sampled schedules of each row")
-	fs.DurationVar(&c.Limit, "limit", 100*time.Second, "how long one row may take to cover one number of preemptions")
+	fs.DurationVar(&c.Limit, "limit", 5*time.Minute, "how long one row may take to cover one number of preemptions")
 	fs.BoolVar(&c.Deep, "deep", false, "cover two preemptions of the callback service with a whole call too (a minute more)")
 	addFindings(fs)
 	addJSON(fs, "the matrix")

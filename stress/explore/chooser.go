@@ -6,6 +6,7 @@ package explore
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
@@ -33,12 +34,14 @@ func (c *Random) Pick(ch *kernel.Choice) *kernel.Task { return ch.Runnable[c.r.n
 type PCT struct {
 	// Depth is d; 0 draws it for every schedule from 2 to 4.
 	Depth int
+	// K is k, how many choices a run is expected to have; 0 is the longest run so far. Only with a K of its own does
+	// a schedule depend on its seed alone.
+	K int
 
 	r     rng
 	k     int // longest run so far, in choices
 	steps int
 	prio  []uint64 // by task index; 0: not drawn
-	low   uint64   // the next priority below all drawn so far
 	at    [8]int   // change points
 	d     int
 }
@@ -50,14 +53,21 @@ const maxDepth = len(PCT{}.at)
 func (c *PCT) Seed(seed, n uint64) {
 	c.r.seed(seed, n)
 	c.k = max(c.k, c.steps, 20)
-	c.steps, c.low = 0, 1<<20
+	k := c.K
+	if k == 0 {
+		k = c.k
+	}
+	k = max(k, len(c.at))
+	c.steps = 0
 	clear(c.prio)
 	c.d = c.Depth
 	if c.d == 0 {
 		c.d = 2 + c.r.n(3)
 	}
 	for i := range c.d - 1 {
-		c.at[i] = 1 + c.r.n(c.k)
+		for c.at[i] = 0; c.at[i] == 0 || slices.Contains(c.at[:i], c.at[i]); {
+			c.at[i] = 1 + c.r.n(k)
+		}
 	}
 }
 
@@ -89,8 +99,9 @@ func (c *PCT) Pick(ch *kernel.Choice) *kernel.Task {
 	t := c.best(ch.Runnable)
 	for i := range c.d - 1 {
 		if c.at[i] == c.steps {
-			c.low--
-			*c.priority(t) = c.low
+			// Below all that were drawn. The points are in no order, so that of two tasks that were demoted
+			// either may be the lower one.
+			*c.priority(t) = uint64(1 + i)
 			t = c.best(ch.Runnable)
 		}
 	}

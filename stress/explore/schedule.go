@@ -75,7 +75,7 @@ func (s *Schedule) Text() []byte {
 	}
 	sort.Strings(keys)
 	for _, k := range keys {
-		fmt.Fprintf(&b, "%s: %s\n", k, s.Meta[k])
+		fmt.Fprintf(&b, "%s: %s\n", k, strings.Join(strings.Fields(s.Meta[k]), " "))
 	}
 	if s.Hash != 0 {
 		fmt.Fprintf(&b, "hash: %016x\n", s.Hash)
@@ -116,8 +116,8 @@ func Parse(text []byte) (*Schedule, error) {
 		if l == "" {
 			break
 		}
-		k, v, ok := strings.Cut(l, ": ")
-		if !ok {
+		k, v, ok := strings.Cut(l+" ", ": ") // a value may be empty
+		if v = strings.TrimSpace(v); !ok {
 			return nil, fmt.Errorf("line %d: %q is not of the form KEY: VALUE", line, l)
 		}
 		if k == "hash" {

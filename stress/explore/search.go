@@ -99,6 +99,26 @@ type sampler struct {
 	pct     *PCT
 }
 
+// rehearsals is how many runs tell PCT how long a run is.
+const rehearsals = 8
+
+// rehearse sets the number of choices among which PCT spreads its change points. It is the same for all shards of a
+// stream, so that a schedule depends on its number only, and not on what ran before it.
+func (s *sampler) rehearse(r Runner, opt kernel.Options) {
+	if s.pct == nil {
+		return
+	}
+	opt.Record = false
+	longest := 0
+	for i := range rehearsals {
+		s.pct.Seed(s.seed, ^uint64(i))
+		count := Counter{Chooser: s.pct}
+		r.Run(&count, opt)
+		longest = max(longest, count.Choices)
+	}
+	s.pct.K = longest
+}
+
 func (s *sampler) next() (kernel.Chooser, bool) {
 	s.n++
 	if s.random != nil {
@@ -129,9 +149,12 @@ func Search(ctx context.Context, r Runner, p Plan) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := p.source(spec)
-	out := &Outcome{Bound: spec.Bound}
 	start := time.Now()
+	src := p.source(spec)
+	if s, ok := src.(*sampler); ok {
+		s.rehearse(r, p.Options)
+	}
+	out := &Outcome{Bound: spec.Bound}
 	tick := start.Add(time.Second)
 	for p.Schedules == 0 || out.Schedules < p.Schedules {
 		if out.Schedules&63 == 63 || p.For > 0 && out.Schedules&7 == 7 {

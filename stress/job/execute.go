@@ -33,6 +33,9 @@ func Execute(ctx context.Context, j Job, progress func(Progress)) (*Result, erro
 	if err != nil {
 		return nil, &UsageError{err.Error()}
 	}
+	if j.Replay == "" && len(j.Plans) == 0 {
+		return nil, &UsageError{fmt.Sprintf("the job for %s has neither plans nor a schedule; give it one", j.Scenario)}
+	}
 	if progress == nil {
 		progress = func(Progress) {}
 	}

@@ -92,6 +92,8 @@ func copyModule(ctx context.Context, root, to string) error {
 				return err
 			}
 			switch {
+			case d.IsDir() && rel == filepath.Join("fuzz", "oss-fuzz", "out"):
+				return fs.SkipDir // what fuzzers leave there comes and goes
 			case d.IsDir():
 				return os.MkdirAll(filepath.Join(to, rel), 0o755)
 			case d.Type().IsRegular():

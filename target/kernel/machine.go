@@ -121,7 +121,7 @@ type Result struct {
 	State    uint64 // of the happens-before graph: equal for equivalent schedules
 	Findings []*Finding
 	Tasks    []string // names, by index
-	Seq      []uint16 // which task performed each step, by index into Tasks
+	Seq      []uint16 // which task performed each step, by index into Tasks, and who failed before its next one
 	Events   []Event  // with Options.Record
 	Pending  []Event  // with Options.Record: what the other tasks were about to do when the run was ended
 	Now      Jiffies

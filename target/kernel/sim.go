@@ -581,8 +581,6 @@ func (x *idSet) add(id uint64) {
 func (s *sim) park(t *Task) {
 	s.unready(t)
 	s.yield(t)
-	// As of the wake-up: when the task is then picked is no operation and must leave no trace.
-	s.touch(t, t.wakeH)
 }
 
 //go:norace
@@ -719,6 +717,9 @@ func (s *sim) remove(a *alarm) {
 func (s *sim) stop() {
 	if !s.killing && s.m.rec != nil {
 		s.notePending()
+	}
+	if t := s.cur; t != nil && s.fresh && !s.killing {
+		s.seq = append(s.seq, uint16(t.idx)) // who was picked for the operation that did not come to pass
 	}
 	s.killing = true
 	if t := s.cur; t != nil {

@@ -40,16 +40,15 @@ const (
 
 // Task is a thread of the machine: a kthread, an actor of the harness, or one run of a softirq.
 type Task struct {
-	m     *Machine
-	o     Obj    // owner of the task's own cells
-	c     cell   // the task as an object: state, wake-ups, stop
-	path  uint64 // identity in every interleaving: parent's path and birth number
-	h     uint64 // sim: causal history
-	wakeH uint64 // sim: history of the last wake-up
-	name  string
-	idx   int
-	ctx   contextKind
-	err   int // non-zero: an ERR_PTR, not a task
+	m    *Machine
+	o    Obj    // owner of the task's own cells
+	c    cell   // the task as an object: state, wake-ups, stop
+	path uint64 // identity in every interleaving: parent's path and birth number
+	h    uint64 // sim: causal history
+	name string
+	idx  int
+	ctx  contextKind
+	err  int // non-zero: an ERR_PTR, not a task
 
 	g       guard
 	state   TaskState
@@ -396,8 +395,10 @@ func (t *Task) wake() bool {
 	if s != nil {
 		s.also(&t.c, true)
 	}
-	t.wakeH = t.c.hw
 	if parked {
+		if s != nil {
+			s.touch(t, t.c.hw) // now: when the task is then picked is no operation and must leave no trace
+		}
 		t.m.b.ready(t)
 	}
 	return true
