@@ -109,7 +109,6 @@ func hunt(t *testing.T, words string, main func(cur *kernel.Task)) {
 func TestReductionsSeeWhatAStepDoes(t *testing.T) {
 	type world struct {
 		thing
-		p *part
 	}
 	start := func(cur *kernel.Task) *world {
 		w := kernel.StaticObj[world](cur.Machine(), "thing")

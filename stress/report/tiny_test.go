@@ -122,7 +122,7 @@ func TestTinyRace(t *testing.T) {
 		"SVCFUZZ BUG: tiny: panic outside the port: NULL pointer dereference, task softirq/udp\n",
 		"era 3.19  back end sim  chooser random  seed 1  steps ", "  preemptions ",
 		"step  lockd_up", "client", "lockd", "softirq/udp", "at\n",
-		"more", "kthread_create(lockd)", "wake_up_process(lockd)", "clear_bit RQ_BUSY", "test_and_set_bit RQ_BUSY -> false",
+		"more", "kthread_create(lockd)", "wake_up_process(lockd)", "clear_bit RQ_BUSY", "test_and_set_bit RQ_BUSY",
 		"rq_task -> NULL", "wake_up_process(NULL)", "stress/report/tiny_test.go:", "  <- SVCFUZZ BUG\n",
 		"never reached: lockd_up  store rq_task",
 		"\nreplay:  go run ./stress replay findings/tiny-7f3a.schedule\n",

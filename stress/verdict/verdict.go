@@ -41,6 +41,9 @@ type Row struct {
 	Elapsed     time.Duration  `json:"elapsed_ns"`
 	Trace       string         `json:"-"`
 	Covered     []job.Coverage `json:"coverage"`
+
+	capped  bool // a bound was not covered: the row's bound is at most ceiling
+	ceiling int
 }
 
 // The orders of the lines that start a thread.
@@ -104,6 +107,7 @@ type cell struct {
 	rows       []*Row
 	jobs       []job.Job
 	rowOf      []*Row // of each job; a row's jobs stand together
+	filled     int    // how many jobs have their result
 }
 
 // cells lists the runs in the order in which their builds are made, and all rows in the order of the table.
@@ -240,28 +244,32 @@ func Run(ctx context.Context, c Config) ([]*Row, error) {
 
 // run explores the rows of one build.
 func (b *cell) run(ctx context.Context, v *mutant.Variant, done func(r *Row)) error {
-	i := 0
-	err := v.Run(ctx, b.jobs, 10*time.Minute, func(raw json.RawMessage) error {
-		var line job.Line
-		if err := json.Unmarshal(raw, &line); err != nil {
-			return &mutant.FaultError{What: "the runner's line cannot be read: " + err.Error()}
-		}
-		if line.Result == nil {
-			return nil
-		}
-		if i == len(b.jobs) {
-			return &mutant.FaultError{What: "the runner printed more results than it was given jobs"}
-		}
-		b.rowOf[i].fill(line.Result)
-		if i++; i == len(b.jobs) || b.rowOf[i] != b.rowOf[i-1] {
-			done(b.rowOf[i-1])
-		}
-		return nil
-	})
-	if err == nil && i < len(b.jobs) {
-		return &mutant.FaultError{What: fmt.Sprintf("the runner printed %d results for %d jobs", i, len(b.rows))}
+	b.filled = 0
+	err := v.Run(ctx, b.jobs, 10*time.Minute, func(raw json.RawMessage) error { return b.take(raw, done) })
+	if err == nil && b.filled < len(b.jobs) {
+		return &mutant.FaultError{What: fmt.Sprintf("the runner printed %d results for %d jobs", b.filled, len(b.jobs))}
 	}
 	return err
+}
+
+// take reads one line of a runner.
+func (b *cell) take(raw json.RawMessage, done func(r *Row)) error {
+	var line job.Line
+	if err := json.Unmarshal(raw, &line); err != nil {
+		return &mutant.FaultError{What: "the runner's line cannot be read: " + err.Error()}
+	}
+	if line.Result == nil {
+		return nil
+	}
+	i := b.filled
+	if i == len(b.jobs) {
+		return &mutant.FaultError{What: "the runner printed more results than it was given jobs"}
+	}
+	b.rowOf[i].fill(line.Result)
+	if b.filled++; b.filled == len(b.jobs) || b.rowOf[i+1] != b.rowOf[i] {
+		done(b.rowOf[i])
+	}
+	return nil
 }
 
 // fill takes over what a job found. The first job of a row that finds something decides it.
@@ -269,12 +277,20 @@ func (r *Row) fill(res *job.Result) {
 	r.Elapsed += res.Elapsed
 	r.Covered = append(r.Covered, res.Coverage...)
 	for _, c := range res.Coverage {
-		if c.Exhausted {
+		switch {
+		case !strings.HasPrefix(c.Chooser, "bounded"):
+		case !c.Exhausted: // what a larger bound covers elsewhere does not make up for it
+			r.capped, r.ceiling = true, c.Bound-1
+			r.PreemptionBound = min(r.PreemptionBound, r.ceiling)
+		case !r.capped || c.Bound <= r.ceiling:
 			r.PreemptionBound = max(r.PreemptionBound, c.Bound)
 		}
 	}
 	if r.Verdict == job.Clean {
 		r.Verdict, r.Oracle, r.Title = res.Verdict, res.Oracle, res.Title
+		if res.Fault != "" {
+			r.Verdict, r.Title = "fault", res.Fault
+		}
 		r.Preemptions, r.Trace = res.Preemptions, res.Trace
 		if res.FoundAt > 0 {
 			r.ScheduleFile = res.Schedule // its text, until write gives it a file
