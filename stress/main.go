@@ -27,6 +27,9 @@ const (
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // a run leaves nothing but garbage, of a few megabytes: collecting less often is a third faster
+	}
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 

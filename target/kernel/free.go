@@ -109,7 +109,7 @@ func (m *Machine) runFree(opt Options, name string, main func(cur *Task)) *Resul
 }
 
 //go:norace
-func (f *free) taskFor() *Task { return &Task{} }
+func (f *free) taskFor() *Task { return &Task{held: new(heldLocks)} }
 
 //go:norace
 func (f *free) tasks() []*Task {

@@ -149,7 +149,7 @@ func (l *Mutex) Init(o *Obj, class string) {
 func (l *Mutex) Lock(cur *Task) {
 	c := &l.l.c
 	m := c.o.m
-	m.mightSleep(cur, "mutex_lock "+l.class)
+	m.mightSleepOn(cur, "mutex_lock ", l.class)
 	m.lockdep.before(m, cur, l.class, l, false, true)
 	m.b.acquire(OpMutexLock, &l.l)
 	l.took(cur, OpMutexLock)
@@ -226,6 +226,9 @@ func (l *Mutex) AssertHeld(cur *Task) {
 //
 //go:norace
 func (l *Mutex) PeekOwner() *Task { return l.owner }
+
+// heldLocks is what a task may hold at a time.
+type heldLocks [16]heldLock
 
 // heldLock is a lock that a task holds.
 type heldLock struct {

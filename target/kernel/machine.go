@@ -168,7 +168,7 @@ func (m *Machine) reset(opt Options) {
 	m.static = Obj{}
 	m.adopt(&m.static, "machine", nil)
 	m.faultCell.init(&m.static, "faults")
-	m.freezing.Init(&m.static, "system_freezing", []string{"FREEZING"})
+	m.freezing.Init(&m.static, "system_freezing", freezingBits)
 	m.freezables = m.freezables[:0]
 	m.rcu.reset(m)
 	m.lockdep.reset()
@@ -435,13 +435,18 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+var freezingBits = []string{"FREEZING"}
+
 // mightSleep checks that the running task may sleep here.
 //
 //go:norace
-func (m *Machine) mightSleep(t *Task, what string) {
+func (m *Machine) mightSleep(t *Task, what string) { m.mightSleepOn(t, what, "") }
+
+//go:norace
+func (m *Machine) mightSleepOn(t *Task, what, on string) {
 	if run := m.b.here(); run != t && run != nil {
 		if t != nil && run.ctx == ctxProcess {
-			panic("SVCFUZZ BUG: " + what + " with the cur of " + t.name + ", called by " + run.name)
+			panic("SVCFUZZ BUG: " + what + on + " with the cur of " + t.name + ", called by " + run.name)
 		}
 		t = run // a softirq that was handed the cur of a task
 	}
@@ -457,5 +462,5 @@ func (m *Machine) mightSleep(t *Task, what string) {
 	case t.atomic > 0:
 		why = "with preemption disabled"
 	}
-	m.Report(&Finding{Oracle: "sleep-in-atomic", Title: fmt.Sprintf("%s may sleep %s", what, why), Fatal: true})
+	m.Report(&Finding{Oracle: "sleep-in-atomic", Title: fmt.Sprintf("%s%s may sleep %s", what, on, why), Fatal: true})
 }

@@ -39,8 +39,8 @@ type backend interface {
 // rawLock is what a spinlock and a mutex share: one holder, no rules.
 type rawLock struct {
 	c       cell
-	held    bool    // sim
-	pending []*Task // sim: tasks whose next operation is to take this lock
+	held    bool  // sim
+	pending *Task // sim: tasks whose next operation is to take this lock
 	mu      sync.Mutex
 }
 

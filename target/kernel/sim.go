@@ -29,7 +29,7 @@ type sim struct {
 	m       *Machine
 	chooser Chooser
 	all     []*Task
-	pool    []*Task // Task structs for the next runs
+	pool    []*Task // Task structs, by index: the same task of the next run finds what it had in this one
 	run     []*Task // who can perform an operation now
 	cur     *Task
 	next    *Task
@@ -96,7 +96,6 @@ func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)
 
 //go:norace
 func (s *sim) begin(ch Chooser) {
-	s.pool = append(s.pool, s.all...)
 	s.all, s.run, s.heap, s.seq = s.all[:0], s.run[:0], s.heap[:0], s.seq[:0]
 	s.chooser, s.cur, s.next = ch, nil, nil
 	s.clock, s.armSeq, s.steps, s.hash, s.fp = 0, 0, 0, 0, 0
@@ -142,13 +141,13 @@ func (s *sim) here() *Task { return s.cur }
 
 //go:norace
 func (s *sim) taskFor() *Task {
-	if n := len(s.pool); n > 0 {
-		t := s.pool[n-1]
-		s.pool = s.pool[:n-1]
-		*t = Task{}
-		return t
+	n := len(s.all)
+	if n == len(s.pool) {
+		s.pool = append(s.pool, &Task{held: new(heldLocks)})
 	}
-	return &Task{}
+	t := s.pool[n]
+	*t = Task{held: t.held, exitName: t.exitName}
+	return t
 }
 
 //go:norace
@@ -587,7 +586,7 @@ func (s *sim) park(t *Task) {
 func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 	t := s.cur
 	t.pend, t.pendCell = k, &l.c
-	l.pending = append(l.pending, t)
+	t.alsoPending, l.pending = l.pending, t
 	if l.held {
 		s.unready(t)
 		s.attempted(k, &l.c)
@@ -596,9 +595,9 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 	if t.rcuLazy {
 		s.m.rcu.enter(t)
 	}
-	for i, p := range l.pending {
-		if p == t {
-			l.pending = removeAt(l.pending, i)
+	for p := &l.pending; *p != nil; p = &(*p).alsoPending {
+		if *p == t {
+			*p = t.alsoPending
 			break
 		}
 	}
@@ -611,10 +610,10 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 //go:norace
 func (s *sim) take(t *Task, l *rawLock) {
 	l.held = true
-	for _, p := range l.pending {
+	for p := l.pending; p != nil; p = p.alsoPending {
 		s.unready(p)
 	}
-	if len(l.pending) > 0 && t != nil {
+	if l.pending != nil && t != nil {
 		s.barrier(t.idx)
 	}
 	raceAcquire(unsafe.Pointer(l))
@@ -633,7 +632,7 @@ func (s *sim) tryAcquire(l *rawLock) bool {
 func (s *sim) release(l *rawLock) {
 	raceRelease(unsafe.Pointer(l))
 	l.held = false
-	for _, p := range l.pending {
+	for p := l.pending; p != nil; p = p.alsoPending {
 		s.ready(p)
 	}
 }

@@ -60,7 +60,8 @@ type Task struct {
 	stopReq bool
 	fn      func(cur *Task, data any) int
 	data    any
-	run     func() // softirq body
+	actor   func(cur *Task) // of the harness, in the place of fn
+	run     func()          // softirq body
 	result  int
 	exitC   Completion
 
@@ -74,7 +75,7 @@ type Task struct {
 	rcu      int
 	rcuLazy  bool // sim: the outermost read section begins with the next operation
 	rcuGen   uint64
-	held     [16]heldLock
+	held     *heldLocks
 	nheld    int
 	allocs   uint64
 	births   uint64
@@ -90,12 +91,18 @@ type Task struct {
 	st       *strand
 	idleGen  int
 	softq    *Softirq
+	exitName string // of exitC, made once
+
+	alsoPending *Task // the next one in rawLock.pending
 
 	// free
 	steps int
 	ch    chan struct{}
 	dying bool
 }
+
+// exitSuffix makes the name of a task that of its end.
+const exitSuffix = ".exited"
 
 // unwind is the panic value that takes a task off its stack when the run ends early.
 var unwind any = &struct{ what string }{"svcfuzz: run ended"}
@@ -190,7 +197,10 @@ func (m *Machine) newTaskAt(path uint64, name string, ctx contextKind) *Task {
 	t.o = Obj{m: m, id: mix(t.path), class: "task"}
 	t.o.c = cell{o: &t.o, name: name, id: t.o.id}
 	t.c.init(&t.o, name)
-	t.exitC.Init(&t.o, name+".exited")
+	if !strings.HasPrefix(t.exitName, name) || t.exitName[len(name):] != exitSuffix {
+		t.exitName = name + exitSuffix
+	}
+	t.exitC.Init(&t.o, t.exitName)
 	t.h = t.path
 	m.b.spawn(t)
 	return t
@@ -244,7 +254,7 @@ func PtrErr(t *Task) int { return t.err }
 //go:norace
 func (m *Machine) Spawn(parent *Task, name string, fn func(cur *Task)) *Task {
 	t := m.newTask(parent, name, ctxProcess)
-	t.fn = func(cur *Task, _ any) int { fn(cur); return 0 }
+	t.actor = fn
 	t.allowed = ^uint64(0)
 	raceRelease(unsafe.Pointer(&t.c))
 	if parent != nil {
@@ -280,7 +290,11 @@ func (t *Task) main() {
 		if t.m.rec != nil {
 			t.m.rec.text("%s starts", t.name)
 		}
-		t.result = t.fn(t, t.data)
+		if t.actor != nil {
+			t.actor(t)
+		} else {
+			t.result = t.fn(t, t.data)
+		}
 	}
 	t.exit()
 }
