@@ -34,22 +34,24 @@ const rooms = `
 
 	NONE < stress/mutant, stress/rpcbind, stress/leakcheck;
 
-	target/kernel < stress/explore;
+	target/kernel < stress/program < stress/explore < stress/calibrate < stress/spin;
 
 	target/lockd, target/nfs < stress/oracle < stress/scenario;
 
 	stress/scenario, stress/explore < stress/report < stress/soak < stress/job
-	< stress/runner, stress/bench, stress/verdict, fuzz;
+	< stress/runner, stress/bench, stress/verdict, stress/portfolio, stress/audit, fuzz;
 
 	stress/leakcheck < stress/soak, stress/server, fuzz;
 
-	stress/mutant < stress/verdict, fuzz;
+	stress/mutant < stress/verdict, stress/audit, fuzz;
 
 	stress/oracle, stress/rpcbind < stress/server < stress/replay;
 
 	fuzz < fuzz/libfuzzer;
 
-	stress/verdict, stress/bench, stress/server, stress/runner < stress;
+	stress/calibrate < stress/bench;
+
+	stress/verdict, stress/bench, stress/server, stress/runner, stress/portfolio, stress/audit, stress/spin < stress;
 `
 
 // portRooms are the rooms that keep the rules of the port.

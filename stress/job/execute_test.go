@@ -304,7 +304,7 @@ func TestReplayIsBitIdentical(t *testing.T) {
 		hashes := map[uint64]bool{}
 		for i := range n {
 			random.Seed(77, uint64(i))
-			opt := kernel.Options{FailAt: max(0, i%40-30)} // now and then a run that fails
+			opt := kernel.Options{FailAt: max(0, i%40-30), Causal: true} // now and then a run that fails
 			res := s.Run(one, &random, p, opt)
 			taken := explore.Take(res, map[string]string{"scenario": c.name})
 			seq, tasks, state, worst := slices.Clone(res.Seq), slices.Clone(res.Tasks), res.State, res.Worst()

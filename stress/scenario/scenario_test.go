@@ -127,13 +127,13 @@ func inSim(t *testing.T, s *Scenario, params string, n int) {
 	steps, least, most := 0, 1<<30, 0
 	different := map[uint64]bool{}
 	for i := range n {
-		a := s.Run(m, chooser(i), p, kernel.Options{})
+		a := s.Run(m, chooser(i), p, kernel.Options{Causal: true})
 		if a.Worst() != nil {
 			t.Fatal(explain(s, p, a, i))
 		}
 		hash, state := a.Hash, a.State
 		steps, least, most = steps+a.Steps, min(least, a.Steps), max(most, a.Steps)
-		b := s.Run(m, chooser(i), p, kernel.Options{})
+		b := s.Run(m, chooser(i), p, kernel.Options{Causal: true})
 		if b.Hash != hash || b.State != state {
 			t.Fatalf("%s %s, schedule %d: two runs of one schedule differ", s.Name, p, i)
 		}

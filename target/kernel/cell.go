@@ -18,6 +18,8 @@ type cell struct {
 	hw   uint64 // sim: history of the last write
 	hr   uint64 // sim: sum of the histories of the reads since
 	by   int32  // sim: index+1 of the only task that has operated on it, several for more than one
+
+	shadow int32 // Options.Detect: index+1 of what the detector keeps of it
 }
 
 //go:norace
@@ -70,7 +72,7 @@ func (v *Var[T]) Init(o *Obj, name string) { v.c.init(o, name) }
 //go:norace
 func (v *Var[T]) Load() T {
 	v.c.visible(OpLoad, 0)
-	raceRead(unsafe.Pointer(&v.v))
+	v.c.plainRead(OpLoad)
 	x := v.v
 	if m := v.c.o.m; m.rec != nil {
 		m.rec.text("%s -> %s", v.c.label(), describe(x))
@@ -83,7 +85,7 @@ func (v *Var[T]) Load() T {
 //go:norace
 func (v *Var[T]) Store(x T) {
 	v.c.visible(OpStore, 0)
-	raceWrite(unsafe.Pointer(&v.v))
+	v.c.plainWrite(OpStore)
 	v.v = x
 	if m := v.c.o.m; m.rec != nil {
 		m.rec.text("%s = %s", v.c.label(), describe(x))
@@ -143,7 +145,7 @@ func (a *Atomic) Init(o *Obj, name string) { a.c.init(o, name); a.v = 0 }
 //go:norace
 func (a *Atomic) Read() int64 {
 	a.c.visible(OpRead, 0)
-	raceAcquireSim(&a.c)
+	a.c.acquireAtomic()
 	m := a.c.o.m
 	v := a.v
 	if m.sim == nil {
@@ -160,7 +162,7 @@ func (a *Atomic) Read() int64 {
 //go:norace
 func (a *Atomic) Set(n int64) {
 	a.c.visible(OpSet, uint64(n))
-	raceReleaseSim(&a.c)
+	a.c.mergeAtomic()
 	m := a.c.o.m
 	if m.sim != nil {
 		a.v = n
@@ -177,8 +179,8 @@ func (a *Atomic) Set(n int64) {
 //go:norace
 func (a *Atomic) AddReturn(n int64) int64 {
 	a.c.visible(OpAdd, uint64(n))
-	raceAcquireSim(&a.c)
-	raceReleaseSim(&a.c)
+	a.c.acquireAtomic()
+	a.c.mergeAtomic()
 	m := a.c.o.m
 	var v int64
 	if m.sim != nil {
@@ -294,12 +296,24 @@ func (f *Flags) say(what string, n int, was bool) {
 	}
 }
 
+// visible is [cell.visible] for an operation on bit n, which is part of the operation's name.
+//
+//go:norace
+func (f *Flags) visible(k OpKind, n int) {
+	if m := f.c.o.m; m.order != nil {
+		if t := m.b.here(); t != nil {
+			t.pendBit = n
+		}
+	}
+	f.c.visible(k, uint64(n))
+}
+
 // SetBit is set_bit. Any context.
 //
 //go:norace
 func (f *Flags) SetBit(n int) {
-	f.c.visible(OpBitSet, uint64(n))
-	raceReleaseSim(&f.c)
+	f.visible(OpBitSet, n)
+	f.c.mergeAtomic()
 	f.or(1 << n)
 	f.say("set_bit", n, false)
 }
@@ -313,8 +327,8 @@ func (f *Flags) Preset(n int) { f.v |= 1 << n }
 //
 //go:norace
 func (f *Flags) ClearBit(n int) {
-	f.c.visible(OpBitClear, uint64(n))
-	raceReleaseSim(&f.c)
+	f.visible(OpBitClear, n)
+	f.c.mergeAtomic()
 	f.and(^(uint64(1) << n))
 	f.say("clear_bit", n, false)
 }
@@ -323,8 +337,8 @@ func (f *Flags) ClearBit(n int) {
 //
 //go:norace
 func (f *Flags) TestBit(n int) bool {
-	f.c.visible(OpBitTest, uint64(n))
-	raceAcquireSim(&f.c)
+	f.visible(OpBitTest, n)
+	f.c.acquireAtomic()
 	was := f.word()>>n&1 != 0
 	f.say("test_bit", n, was)
 	return was
@@ -335,7 +349,7 @@ func (f *Flags) TestBit(n int) bool {
 //go:norace
 func (f *Flags) TestAny(bits ...int) bool {
 	f.c.visible(OpRead, 0)
-	raceAcquireSim(&f.c)
+	f.c.acquireAtomic()
 	w, mask := f.word(), uint64(0)
 	for _, n := range bits {
 		mask |= 1 << n
@@ -354,9 +368,9 @@ func (f *Flags) TestAny(bits ...int) bool {
 //
 //go:norace
 func (f *Flags) TestAndSetBit(n int) bool {
-	f.c.visible(OpBitTAS, uint64(n))
-	raceAcquireSim(&f.c)
-	raceReleaseSim(&f.c)
+	f.visible(OpBitTAS, n)
+	f.c.acquireAtomic()
+	f.c.mergeAtomic()
 	was := f.or(1<<n)>>n&1 != 0
 	f.say("test_and_set_bit", n, was)
 	return was
@@ -366,9 +380,9 @@ func (f *Flags) TestAndSetBit(n int) bool {
 //
 //go:norace
 func (f *Flags) TestAndClearBit(n int) bool {
-	f.c.visible(OpBitTAC, uint64(n))
-	raceAcquireSim(&f.c)
-	raceReleaseSim(&f.c)
+	f.visible(OpBitTAC, n)
+	f.c.acquireAtomic()
+	f.c.mergeAtomic()
 	was := f.and(^(uint64(1)<<n))>>n&1 != 0
 	f.say("test_and_clear_bit", n, was)
 	return was
@@ -446,8 +460,8 @@ func (k *Kref) Get() {
 //go:norace
 func (k *Kref) GetUnlessZero() bool {
 	k.a.c.visible(OpAdd, 1)
-	raceAcquireSim(&k.a.c)
-	raceReleaseSim(&k.a.c)
+	k.a.c.acquireAtomic()
+	k.a.c.mergeAtomic()
 	for {
 		n := atomic.LoadInt64(&k.a.v)
 		if n == 0 {
@@ -485,20 +499,3 @@ func (k *Kref) Read() int64 { return k.a.Read() }
 //
 //go:norace
 func (k *Kref) Peek() int64 { return k.a.Peek() }
-
-// raceAcquireSim and raceReleaseSim publish an edge of an atomic cell. The free back end needs none: there
-// the cell is a sync/atomic word.
-//
-//go:norace
-func raceAcquireSim(c *cell) {
-	if raceEnabled && c.o.m.sim != nil {
-		raceAcquire(unsafe.Pointer(c))
-	}
-}
-
-//go:norace
-func raceReleaseSim(c *cell) {
-	if raceEnabled && c.o.m.sim != nil {
-		raceReleaseMerge(unsafe.Pointer(c))
-	}
-}

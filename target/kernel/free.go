@@ -105,6 +105,7 @@ func (m *Machine) runFree(opt Options, name string, main func(cur *Task)) *Resul
 	if m.rec != nil {
 		r.Events = m.rec.events
 	}
+	m.order.ordered(r)
 	return r
 }
 
@@ -125,6 +126,9 @@ func (f *free) spawn(t *Task) {
 	t.idx = len(f.all)
 	f.all = append(f.all, t)
 	f.mu.Unlock()
+	if f.m.order != nil {
+		f.m.order.born(t)
+	}
 	t.noise = mix(f.m.opt.Seed + t.path)
 	if f.enter() { // else a daemon was late: the run is over and nothing may start
 		go f.body(t)
@@ -169,6 +173,9 @@ func (f *free) body(t *Task) {
 		return
 	}
 	t.main()
+	if f.m.order != nil {
+		f.m.order.settle(t)
+	}
 	if t.ctx == ctxSoftirq {
 		f.forget(t)
 	}
@@ -192,6 +199,9 @@ func (f *free) ready(t *Task) { t.ch <- struct{}{} }
 
 //go:norace
 func (f *free) park(t *Task) {
+	if f.m.order != nil {
+		f.m.order.settle(t)
+	}
 	select {
 	case <-t.ch:
 	case <-f.dead:
@@ -211,6 +221,9 @@ func (f *free) point(k OpKind, c *cell) *Task {
 		t.die()
 	}
 	t.pend, t.pendCell = k, c
+	if f.m.order != nil {
+		f.m.order.await(t, k, c, t.pendBit, &f.dying)
+	}
 	if p := f.m.opt.Noise; p != 0 {
 		t.noise ^= t.noise << 13
 		t.noise ^= t.noise >> 7
@@ -237,7 +250,7 @@ func (f *free) disturb(x uint64) {
 }
 
 //go:norace
-func (f *free) note(t *Task, k OpKind, c *cell, _ uint64) {
+func (f *free) note(t *Task, k OpKind, c *cell, aux uint64) {
 	// Counted per task: one counter for all would order every operation of the machine for the race detector.
 	n := 0
 	if t != nil {
@@ -246,6 +259,9 @@ func (f *free) note(t *Task, k OpKind, c *cell, _ uint64) {
 	}
 	if f.m.rec != nil {
 		f.m.rec.add(t, k, c, n)
+	}
+	if f.m.order != nil {
+		f.m.order.performed(t, k, c, int(aux))
 	}
 }
 

@@ -2,8 +2,6 @@
 
 package kernel
 
-import "unsafe"
-
 // List is a struct list_head that heads a list of *T. Every operation on it is visible: some readers hold no
 // lock. Adding a linked node and deleting an unlinked one are findings.
 type List[T any] struct {
@@ -47,9 +45,9 @@ func (n *Node[T]) Linked() bool { return n.on != nil }
 func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
 	l.c.visible(k, 0)
 	if rcu {
-		raceReleaseMerge(unsafe.Pointer(&l.c))
+		l.c.merge()
 	} else {
-		raceWrite(unsafe.Pointer(&l.head))
+		l.c.plainWrite(k)
 	}
 	if m := l.c.o.m; m.rec != nil {
 		what := "list_add"
@@ -229,7 +227,7 @@ func (l *List[T]) Empty() bool {
 //go:norace
 func (l *List[T]) First() *T {
 	l.read()
-	raceRead(unsafe.Pointer(&l.head))
+	l.c.plainRead(OpListRead)
 	return l.first()
 }
 
@@ -238,7 +236,7 @@ func (l *List[T]) First() *T {
 //go:norace
 func (l *List[T]) Last() *T {
 	l.read()
-	raceRead(unsafe.Pointer(&l.head))
+	l.c.plainRead(OpListRead)
 	if l.tail == nil {
 		return nil
 	}
@@ -249,7 +247,7 @@ func (l *List[T]) Last() *T {
 //
 //go:norace
 func (l *List[T]) Next(n *Node[T]) *T {
-	raceRead(unsafe.Pointer(&l.head))
+	l.c.plainRead(OpListRead)
 	if s := l.c.o.m.sim; s != nil {
 		s.also(&l.c, false)
 	}
@@ -266,7 +264,7 @@ func (l *List[T]) Next(n *Node[T]) *T {
 func (l *List[T]) FirstRcu() *T {
 	l.rcuRead()
 	x := l.first()
-	raceAcquire(unsafe.Pointer(&l.c)) // after the read: what was published is seen with all that was done before
+	l.c.acquire() // after the read: what was published is seen with all that was done before
 	return x
 }
 
@@ -277,7 +275,7 @@ func (l *List[T]) NextRcu(n *Node[T]) *T {
 	l.rcuRead()
 	l.touch(OpListRead, n)
 	next := n.next
-	raceAcquire(unsafe.Pointer(&l.c))
+	l.c.acquire()
 	if next == nil {
 		return nil
 	}

@@ -128,6 +128,11 @@ func (l *Spinlock) AssertHeld() {
 	}
 }
 
+// PeekOwner is the task that holds the lock, for reports.
+//
+//go:norace
+func (l *Spinlock) PeekOwner() *Task { return l.owner }
+
 // Mutex is a struct mutex: its holder may sleep.
 type Mutex struct {
 	l     rawLock

@@ -33,10 +33,32 @@ type Options struct {
 	Cpus int
 	// Record keeps a readable event for every visible operation.
 	Record bool
+	// Detect reports data races: two accesses of a plain cell or of a locked list, one of them a write, that no
+	// primitive orders, even where this schedule had them one after the other. Oracle "data-race", not fatal, once a
+	// run for each title; the schedule is the same as without. Sim only: a race build watches the free back end.
+	Detect bool
+	// Snapshot, with Record, describes a structure that a visible operation has touched, for Event.State; sim only. It
+	// must not perform operations.
+	Snapshot func(of any) string
+	// Causal keeps the causal histories that Choice.State and Result.State are made of; a run without is faster. Sim only.
+	Causal bool
+	// Faults is, for each kind of decision, how many of them may differ from the default in one run; 0: the chooser is
+	// not asked. Sim only.
+	Faults [DecisionKinds]int
+	// Round is called when a fair round is over: every task that could go on at its beginning has performed an
+	// operation or ceased to be runnable. For oracles; sim only.
+	Round func()
 	// Quiescent is called whenever no task can run, before time passes. For oracles; sim only.
 	Quiescent func()
 	// AtEnd is called when all tasks are done or nothing can happen any more. For oracles.
 	AtEnd func()
+
+	// Order is what Task.Held knows of on the sim back end, where choosers keep it; the free back end keeps it itself,
+	// each task waiting at most Hold real milliseconds for what must come before its operation; 0 means 50.
+	Order []Before
+	Hold  int
+	// NameOps fills Result.Ops. Sim only.
+	NameOps bool
 
 	// Seed drives the noise of the free back end.
 	Seed uint64
@@ -58,6 +80,8 @@ type Machine struct {
 
 	static   Obj // owner of the machine's own cells
 	mem      guard
+	order    *order    // with Options.Order or NameOps
+	detector *detector // with Options.Detect, in sim
 	live     []*Obj
 	classes  []classCount
 	statics  uint64
@@ -68,6 +92,7 @@ type Machine struct {
 	pages, freePages []*Page
 
 	faultCell cell
+	clockCell cell
 	rcu       rcuState
 	lockdep   lockdep
 	vars      varWaiters
@@ -118,17 +143,21 @@ func (f *Finding) String() string {
 type Result struct {
 	Steps    int
 	Hash     uint64 // of all visible operations in order
-	State    uint64 // of the happens-before graph: equal for equivalent schedules
+	State    uint64 // of the happens-before graph: equal for equivalent schedules; see Options.Causal
 	Findings []*Finding
 	Tasks    []string // names, by index
 	Seq      []uint16 // which task performed each step, by index into Tasks, and who failed before its next one
 	Events   []Event  // with Options.Record
 	Pending  []Event  // with Options.Record: what the other tasks were about to do when the run was ended
 	Now      Jiffies
-	Fallible int    // how many fallible steps there were
-	Failed   string // which one was made to fail
-	Pruned   bool   // the chooser gave the run up
-	Live     int    // objects that were not freed
+	Fallible int       // how many fallible steps there were
+	Failed   string    // which one was made to fail
+	Pruned   bool      // the chooser gave the run up
+	Unmet    []Before  // constraints of Options.Order that were broken
+	Ops      []NamedOp // with Options.NameOps
+	// Decisions are those that differ from the default, in order. Overwritten by the machine's next run.
+	Decisions []Decided
+	Live      int // objects that were not freed
 }
 
 // Worst returns the finding that decides the verdict: the first fatal one, else the first; nil if clean.
@@ -168,11 +197,14 @@ func (m *Machine) reset(opt Options) {
 	m.static = Obj{}
 	m.adopt(&m.static, "machine", nil)
 	m.faultCell.init(&m.static, "faults")
+	m.clockCell.init(&m.static, "clock")
 	m.freezing.Init(&m.static, "system_freezing", freezingBits)
 	m.freezables = m.freezables[:0]
 	m.rcu.reset(m)
 	m.lockdep.reset()
 	m.vars.reset(m)
+	m.order = newOrder(m, &m.opt)
+	m.detect()
 	m.rec = nil
 	if opt.Record {
 		m.rec = &recorder{m: m}
@@ -202,7 +234,12 @@ func (m *Machine) Tag() any { return m.tag }
 // Jiffies is the time since boot.
 //
 //go:norace
-func (m *Machine) Jiffies() Jiffies { return m.b.now() }
+func (m *Machine) Jiffies() Jiffies {
+	if m.opt.Faults[DecideTimer] != 0 && m.sim != nil {
+		m.sim.also(&m.clockCell, false) // time may pass while others run
+	}
+	return m.b.now()
+}
 
 // RandomU32 returns a number from the machine's own generator; in sim the n-th draw of a task is the same
 // in every run. C: prandom_u32, lib/random32.c.
@@ -276,6 +313,16 @@ func (m *Machine) WarnOnOnce(cond bool, what string) bool {
 	if !cond {
 		return false
 	}
+	if m.firstTime(what) {
+		m.Report(&Finding{Oracle: "warning", Title: "WARNING: " + what})
+	}
+	return true
+}
+
+// firstTime reports whether it has not been asked about what before in this run.
+//
+//go:norace
+func (m *Machine) firstTime(what string) bool {
 	m.report.lock(m)
 	seen := false
 	for _, w := range m.warned {
@@ -285,10 +332,7 @@ func (m *Machine) WarnOnOnce(cond bool, what string) bool {
 		m.warned = append(m.warned, what)
 	}
 	m.report.unlock(m)
-	if !seen {
-		m.Report(&Finding{Oracle: "warning", Title: "WARNING: " + what})
-	}
-	return true
+	return !seen
 }
 
 // Printk notes a line of the kernel log in the trace. Any context.

@@ -2,10 +2,7 @@
 
 package kernel
 
-import (
-	"fmt"
-	"unsafe"
-)
+import "fmt"
 
 // PageSize is the size of a page in bytes.
 const PageSize = 4096
@@ -92,6 +89,9 @@ func Kzalloc[T any, P interface {
 		return nil
 	}
 	p := P(new(T))
+	if m.rec != nil {
+		m.rec.owns(p.object(), p)
+	}
 	m.track(p.object(), class, t)
 	return p
 }
@@ -121,6 +121,9 @@ func StaticObj[T any, P interface {
 }](m *Machine, class string) P {
 	p := P(new(T))
 	m.adopt(p.object(), class, m.b.here())
+	if m.rec != nil {
+		m.rec.owns(p.object(), p)
+	}
 	return p
 }
 
@@ -142,7 +145,7 @@ func Kfree[P objecter](p P) {
 		m.Report(&Finding{Oracle: "use-after-free", Title: "double free of " + o.class, Text: o.Name() + " was freed by " + o.freer, Fatal: true})
 		return
 	}
-	m.b.note(t, OpFree, &o.c, o.acc)
+	m.b.note(t, OpFree, &o.c, 0)
 	if m.rec != nil {
 		m.rec.text("free %s", o.Name())
 	}
@@ -188,6 +191,10 @@ func (m *Machine) AllocFails(site string) bool {
 	m.fallible++
 	k := m.fallible
 	m.mem.unlock(m)
+	if m.Decide(DecideAlloc, 2, site) != 0 {
+		m.failed = site
+		return true
+	}
 	if m.failAt == 0 {
 		return false
 	}
@@ -225,12 +232,15 @@ func (m *Machine) AllocPage(gfp GFP) *Page {
 	if n := len(m.freePages); n > 0 {
 		p = m.freePages[n-1]
 		m.freePages = m.freePages[:n-1]
-		raceAcquire(unsafe.Pointer(p))
+		p.c.acquire()
 	} else {
 		p = new(Page)
 		m.pages = append(m.pages, p)
 	}
 	m.mem.unlock(m)
+	if m.rec != nil {
+		m.rec.owns(&p.Obj, p)
+	}
 	m.track(&p.Obj, "page", t)
 	p.ref.Init(&p.Obj, "page._count")
 	return p
@@ -250,10 +260,10 @@ func (p *Page) Put() {
 	}
 	m := p.m
 	t := m.b.here()
-	m.b.note(t, OpFree, &p.c, p.acc)
+	m.b.note(t, OpFree, &p.c, 0)
 	m.untrack(&p.Obj, t)
 	if m.sim != nil { // on the free back end a stale user may still hold it: leave it to the collector
-		raceReleaseMerge(unsafe.Pointer(p))
+		p.c.merge()
 		m.freePages = append(m.freePages, p)
 	}
 }

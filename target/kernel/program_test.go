@@ -35,7 +35,7 @@ type world struct {
 	Obj
 	m      *Machine
 	b      [2]*box
-	c      *clock
+	c      *ticker
 	start  Completion
 	tasks  []*Task
 	raised atomic.Int32
@@ -211,7 +211,7 @@ func TestDeterminism(t *testing.T) {
 	different := map[uint64]bool{}
 	for seed := range n {
 		p := randomProgram(seed)
-		r := m.Run(random(seed), Options{}, "main", p.run)
+		r := m.Run(random(seed), Options{Causal: true}, "main", p.run)
 		wantClean(t, fmt.Sprintf("program %d", seed), r)
 		hash, state, steps, seq, tasks := r.Hash, r.State, r.Steps, slices.Clone(r.Seq), slices.Clone(r.Tasks)
 		same := func(where string, r *Result) {
@@ -222,10 +222,10 @@ func TestDeterminism(t *testing.T) {
 		if steps != len(seq) {
 			t.Fatalf("program %d: %d steps, but %d in sequence", seed, steps, len(seq))
 		}
-		same("the second time", m.Run(random(seed), Options{}, "main", p.run))
+		same("the second time", m.Run(random(seed), Options{Causal: true}, "main", p.run))
 		if seed%20 == 0 {
 			fresh := NewSim()
-			same("on a fresh machine", fresh.Run(random(seed), Options{Record: seed%40 == 0}, "main", p.run))
+			same("on a fresh machine", fresh.Run(random(seed), Options{Record: seed%40 == 0, Causal: true}, "main", p.run))
 			fresh.Close()
 		}
 		different[hash] = true

@@ -5,9 +5,9 @@
 package kernel
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,10 +17,7 @@ import (
 // the floor and some only happen to run in an order: it must see the second kind, on both back ends, and be
 // silent about the first. A program of its own runs them, because a race fails the test that it happens in.
 func TestRaceDetector(t *testing.T) {
-	demo := filepath.Join(t.TempDir(), "racedemo")
-	if out, err := exec.Command("go", "build", "-race", "-o", demo, "./testdata/racedemo").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	demo := buildDemo(t, "-race")
 	list, err := exec.Command(demo, "list").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -56,4 +53,25 @@ func TestRaceDetector(t *testing.T) {
 	if racy < 9 || silent < 15 {
 		t.Errorf("%d racy and %d silent programs", racy, silent)
 	}
+}
+
+// TestDetectorsAgree runs random programs, racy ones among them, with both detectors: for every schedule they must give
+// one verdict. Go's forgets races that look alike unless it is told not to.
+func TestDetectorsAgree(t *testing.T) {
+	demo := buildDemo(t, "-race")
+	cmd := exec.Command(demo, "agree", "0", "3000")
+	cmd.Env = append(os.Environ(), "GORACE=suppress_equal_stacks=0 suppress_equal_addresses=0 atexit_sleep_ms=0 exitcode=0")
+	out, err := cmd.Output()
+	var programs, racy, differ int
+	if _, scan := fmt.Sscanf(lastLine(out), "%d programs, %d racy, %d verdicts differ", &programs, &racy, &differ); scan != nil || err != nil {
+		t.Fatalf("%v, %v:\n%s", err, scan, out)
+	}
+	if programs != 3000 || racy < 300 || racy > 2700 {
+		t.Errorf("%d programs, of which %d race: nothing is compared", programs, racy)
+	}
+}
+
+func lastLine(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
 }

@@ -2,8 +2,6 @@
 
 package kernel
 
-import "unsafe"
-
 // rcuState tracks read sections and grace periods. A callback may run once every reader that was inside a
 // section when it was queued has left that section; the chooser decides how much later.
 type rcuState struct {
@@ -18,6 +16,7 @@ type rcuState struct {
 
 type rcuCallback struct {
 	fn      func()
+	late    bool
 	waitFor int // sections that were open when it was queued and still are
 	gen     uint64
 }
@@ -80,11 +79,11 @@ func (m *Machine) RcuReadUnlock() {
 		return
 	}
 	r := &m.rcu
-	raceReleaseMerge(unsafe.Pointer(r))
+	r.c.merge()
 	m.b.note(t, OpRcuUnlock, &r.c, 0)
 	r.g.lock(m)
 	r.readers--
-	var due []func()
+	var due []*rcuCallback
 	keep := r.pending[:0]
 	waited := false
 	for _, cb := range r.pending {
@@ -93,7 +92,7 @@ func (m *Machine) RcuReadUnlock() {
 			waited = true
 		}
 		if cb.waitFor == 0 {
-			due = append(due, cb.fn)
+			due = append(due, cb)
 		} else {
 			keep = append(keep, cb)
 		}
@@ -103,8 +102,8 @@ func (m *Machine) RcuReadUnlock() {
 	if waited && m.sim != nil {
 		m.sim.also(&r.c, true) // who leaves last starts the callback
 	}
-	for _, fn := range due {
-		r.raise(fn)
+	for _, cb := range due {
+		r.raise(cb)
 	}
 }
 
@@ -117,25 +116,34 @@ func (m *Machine) CallRcu(o *Obj, fn func()) {
 	if m.rec != nil {
 		m.rec.text("call_rcu %s", o.Name())
 	}
-	raceReleaseMerge(unsafe.Pointer(r))
+	r.c.merge()
+	late := m.Decide(DecideRcu, 2, "call_rcu") != 0
 	r.g.lock(m)
 	r.gen++
-	cb := &rcuCallback{fn: fn, waitFor: r.readers, gen: r.gen}
+	cb := &rcuCallback{fn: fn, waitFor: r.readers, gen: r.gen, late: late}
 	if cb.waitFor > 0 {
 		r.pending = append(r.pending, cb)
 	}
 	r.g.unlock(m)
 	if cb.waitFor == 0 {
-		r.raise(fn)
+		r.raise(cb)
 	}
 }
 
+// raise ends the grace period that cb waits for: now, or at the next moment at which nothing else can happen.
+//
 //go:norace
-func (r *rcuState) raise(fn func()) {
-	r.soft.raise(func() {
-		raceAcquire(unsafe.Pointer(r))
-		fn()
-	})
+func (r *rcuState) raise(cb *rcuCallback) {
+	fn := func() {
+		r.c.acquire()
+		cb.fn()
+	}
+	if cb.late {
+		m := r.m
+		m.b.arm(&alarm{when: m.b.now() + 1, fire: func(*alarm) { r.soft.raise(fn) }, ours: true})
+		return
+	}
+	r.soft.raise(fn)
 }
 
 // SynchronizeRcu sleeps for a grace period. Process context. C: synchronize_rcu, kernel/rcu/tree.c.

@@ -183,7 +183,7 @@ func TestOracleHooks(t *testing.T) {
 		t.Error("a chooser that gives up prunes the run")
 	}
 	if !raceEnabled { // in a race build the chooser runs on the caller's goroutine, and so does its panic
-		r = m.Run(broken{}, Options{}, "main", func(cur *Task) { spawn(cur, func(*Task) {}, func(*Task) {})() })
+		r = m.Run(brokenChooser{}, Options{}, "main", func(cur *Task) { spawn(cur, func(*Task) {}, func(*Task) {})() })
 		if f := r.Worst(); f == nil || f.Oracle != "SVCFUZZ BUG" {
 			t.Errorf("a panic of the chooser: got %v", f)
 		}
@@ -194,9 +194,9 @@ type nothing struct{}
 
 func (nothing) Pick(*Choice) *Task { return nil }
 
-type broken struct{}
+type brokenChooser struct{}
 
-func (broken) Pick(*Choice) *Task { panic("chooser") }
+func (brokenChooser) Pick(*Choice) *Task { panic("chooser") }
 
 // TestChoice: what a chooser sees.
 func TestChoice(t *testing.T) {
@@ -241,7 +241,7 @@ func (l *lookingChooser) Pick(c *Choice) *Task {
 func TestKilledRun(t *testing.T) {
 	m := NewSim()
 	defer m.Close()
-	want := m.Run(random(9), Options{}, "main", func(cur *Task) { smoke(t, cur) })
+	want := m.Run(random(9), Options{Causal: true}, "main", func(cur *Task) { smoke(t, cur) })
 	hash, state := want.Hash, want.State
 	for steps := range 120 {
 		unwound := 0
@@ -275,7 +275,7 @@ func TestKilledRun(t *testing.T) {
 		if f := r.Worst(); f == nil || f.Oracle != "hang" && f.Oracle != "deadlock" || unwound != 1 {
 			t.Fatalf("ended after %d steps: %v, unwound %d times", steps, f, unwound)
 		}
-		again := m.Run(random(9), Options{}, "main", func(cur *Task) { smoke(t, cur) })
+		again := m.Run(random(9), Options{Causal: true}, "main", func(cur *Task) { smoke(t, cur) })
 		wantClean(t, fmt.Sprintf("after %d steps", steps), again)
 		if again.Hash != hash || again.State != state {
 			t.Fatalf("ended after %d steps, the next run is another one than on a fresh machine", steps)
@@ -322,9 +322,9 @@ func TestRecord(t *testing.T) {
 		Kfree(b)
 	}
 	for seed := range 50 {
-		plain := m.Run(random(seed), Options{}, "main", main)
+		plain := m.Run(random(seed), Options{Causal: true}, "main", main)
 		seq := slices.Clone(plain.Seq)
-		rec := m.Run(random(seed), Options{Record: true}, "main", main)
+		rec := m.Run(random(seed), Options{Record: true, Causal: true}, "main", main)
 		wantClean(t, "recorded", rec)
 		if plain.Hash != rec.Hash || plain.State != rec.State || plain.Steps != rec.Steps || !slices.Equal(seq, rec.Seq) {
 			t.Fatalf("seed %d: a recorded run differs", seed)

@@ -12,6 +12,9 @@ import "sync"
 type backend interface {
 	// here returns the running task, nil outside any.
 	here() *Task
+	// taskFor returns an empty task, tasks all that are known.
+	taskFor() *Task
+	tasks() []*Task
 	// point is the preemption point in front of a visible operation of kind k on c. It returns the running
 	// task once that task may perform the operation.
 	point(k OpKind, c *cell) *Task
@@ -54,6 +57,7 @@ type alarm struct {
 	gen  uint64 // which arming of the timer this is
 	pos  int    // index+1 in the sim heap, 0 if not armed
 	stop func() bool
+	ours bool // of the floor itself: no decision
 }
 
 // guard protects the floor's own state on the free back end. In sim one task runs at a time and there is

@@ -16,12 +16,15 @@ type Chooser interface {
 	Pick(c *Choice) *Task
 }
 
-// Choice is what a chooser sees.
+// Choice is what a chooser sees. Only Last and the tasks of Changed can have another pending operation than at the
+// last Pick of the same run.
 type Choice struct {
 	Step     int     // visible operations so far
 	Cur      *Task   // the task that ran last if it can go on, else nil
+	Last     *Task   // the task that ran last, even if it cannot go on; nil at first
 	Runnable []*Task // in no meaningful order; do not keep
-	State    uint64  // of the happens-before graph so far
+	Changed  []*Task // began or ceased to be runnable since the last Pick, some of them several times; do not keep
+	State    uint64  // of the happens-before graph so far; see Options.Causal
 }
 
 // sim runs one task at a time on pooled coroutines.
@@ -31,6 +34,7 @@ type sim struct {
 	all     []*Task
 	pool    []*Task // Task structs, by index: the same task of the next run finds what it had in this one
 	run     []*Task // who can perform an operation now
+	changed []*Task // see Choice
 	cur     *Task
 	next    *Task
 	strands []*strand // idle
@@ -51,9 +55,16 @@ type sim struct {
 	fresh   bool // the running task has been picked and has not performed an operation since
 	names   []string
 	pending []Event
+	causal  bool // keep causal histories
 	logging bool
 	log     []Access
+	did     []StepInfo
+	woken   []int32
+	rounds  fairRounds
+	faults  faults
 	shared  idSet // what tasks do not have to themselves; see contended
+
+	detector *detector // of the last run that had one
 }
 
 // NewSim makes a machine of the sim back end. Close it after the last run.
@@ -78,31 +89,42 @@ func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)
 	if m.sim == nil {
 		return m.runFree(opt, name, main)
 	}
-	s := m.sim
-	s.begin(ch)
+	m.sim.begin(ch, &opt)
 	m.reset(opt)
-	s.mainT = m.Spawn(nil, name, main)
+	m.sim.mainT = m.Spawn(nil, name, main)
+	return m.sim.toEnd()
+}
+
+// toEnd runs the machine, whose first task has been made, until nothing can happen any more.
+//
+//go:norace
+func (s *sim) toEnd() *Result {
+	m := s.m
 	s.loop()
 	if !s.killing && len(m.findings) == 0 {
 		s.leftovers()
 	}
 	s.unwindAll()
 	raceAcquire(unsafe.Pointer(&s.hash)) // the caller may look at all that the tasks did
-	if opt.AtEnd != nil && !s.pruned {
-		opt.AtEnd()
+	if m.opt.AtEnd != nil && !s.pruned {
+		m.opt.AtEnd()
 	}
 	return s.result()
 }
 
 //go:norace
-func (s *sim) begin(ch Chooser) {
+func (s *sim) begin(ch Chooser, opt *Options) {
 	s.all, s.run, s.heap, s.seq = s.all[:0], s.run[:0], s.heap[:0], s.seq[:0]
 	s.chooser, s.cur, s.next = ch, nil, nil
+	s.changed = s.changed[:0]
+	s.causal = s.logging || opt.Causal
+	s.faults.begin(ch, opt)
+	s.rounds.begin(opt)
 	s.clock, s.armSeq, s.steps, s.hash, s.fp = 0, 0, 0, 0, 0
 	s.killing, s.pruned, s.ended = false, false, false
 	s.idleGen, s.tick = 0, 0
 	s.pending = nil
-	s.log = s.log[:0]
+	s.log, s.did, s.woken = s.log[:0], s.did[:0], s.woken[:0]
 }
 
 //go:norace
@@ -116,10 +138,11 @@ func (s *sim) result() *Result {
 	for _, t := range s.all {
 		s.names = append(s.names, t.name)
 	}
-	r.Seq, r.Tasks, r.Pending = s.seq, s.names, s.pending
+	r.Seq, r.Tasks, r.Pending, r.Decisions = s.seq, s.names, s.pending, s.faults.decided
 	if m.rec != nil {
 		r.Events = m.rec.events
 	}
+	m.order.ordered(r)
 	return r
 }
 
@@ -146,7 +169,7 @@ func (s *sim) taskFor() *Task {
 		s.pool = append(s.pool, &Task{held: new(heldLocks)})
 	}
 	t := s.pool[n]
-	*t = Task{held: t.held, exitName: t.exitName}
+	*t = Task{held: t.held, exitName: t.exitName, gate: t.gate}
 	return t
 }
 
@@ -157,14 +180,31 @@ func (s *sim) tasks() []*Task { return s.all }
 func (s *sim) spawn(t *Task) {
 	t.idx = len(s.all)
 	s.all = append(s.all, t)
+	if s.m.order != nil {
+		s.m.order.born(t)
+	}
 	s.fp += t.h
 }
 
 //go:norace
 func (s *sim) ready(t *Task) {
+	if s.logging && s.cur != nil {
+		s.woken = append(s.woken, int32(t.idx))
+	}
+	if s.m.rec != nil {
+		s.m.rec.woke(t)
+	}
+	s.enable(t)
+}
+
+// enable puts t among those who can go on.
+//
+//go:norace
+func (s *sim) enable(t *Task) {
 	if t.ri == 0 {
 		s.run = append(s.run, t)
 		t.ri = len(s.run)
+		s.changed = append(s.changed, t)
 	}
 }
 
@@ -177,6 +217,10 @@ func (s *sim) unready(t *Task) {
 	s.run[t.ri-1], last.ri = last, t.ri
 	s.run = s.run[:len(s.run)-1]
 	t.ri = 0
+	s.changed = append(s.changed, t)
+	if s.rounds.on {
+		s.rounds.stopped(t)
+	}
 }
 
 // point announces the operation, lets the chooser say who goes on, and returns when it is this task's turn.
@@ -203,9 +247,18 @@ func (s *sim) yield(t *Task) {
 		t.die()
 	}
 	if s.fresh && t.ri > 0 {
+		if s.logging {
+			s.announced(t)
+		}
 		return // picked a moment ago and nothing visible has happened since: that choice stands
 	}
-	if raceEnabled {
+	if t.eager {
+		t.eager = false
+		t.st.yield()
+		if s.killing {
+			t.die()
+		}
+	} else if raceEnabled {
 		t.handOver()
 	} else if n := s.choose(t); n != t {
 		s.next = n
@@ -213,11 +266,16 @@ func (s *sim) yield(t *Task) {
 		if s.killing {
 			t.die()
 		}
+	} else if s.logging {
+		s.stepped(t)
 	}
 	s.fresh = true
 	if t.idleGen != s.idleGen {
 		t.idleGen = s.idleGen
 		raceAcquire(unsafe.Pointer(&s.idleGen))
+		if d := s.m.detector; d != nil {
+			d.resumed(t)
+		}
 	}
 }
 
@@ -231,6 +289,7 @@ func (t *Task) die() {
 //
 //go:norace
 func (s *sim) choose(last *Task) *Task {
+	s.choice.Last = last
 	switch {
 	case len(s.run) == 0:
 		if !s.idle() {
@@ -244,11 +303,12 @@ func (s *sim) choose(last *Task) *Task {
 		return s.run[0]
 	}
 	c := &s.choice
-	c.Step, c.Runnable, c.State, c.Cur = s.steps, s.run, s.fp, nil
+	c.Step, c.Runnable, c.Changed, c.State, c.Cur = s.steps, s.run, s.changed, s.fp, nil
 	if last != nil && last.ri > 0 {
 		c.Cur = last
 	}
 	t := s.chooser.Pick(c)
+	s.changed = s.changed[:0]
 	if t == nil {
 		s.pruned, s.killing = true, true
 	}
@@ -291,6 +351,20 @@ func (s *sim) idle() bool {
 	s.tick = mix(s.fp ^ uint64(s.clock))
 	s.idleGen++
 	raceRelease(unsafe.Pointer(&s.idleGen))
+	if d := s.m.detector; d != nil {
+		d.idle()
+	}
+	s.expire()
+	if len(s.run) == 0 {
+		return s.idle()
+	}
+	return true
+}
+
+// expire fires every alarm whose time has come.
+//
+//go:norace
+func (s *sim) expire() {
 	for len(s.heap) > 0 && s.heap[0].when <= s.clock {
 		a := s.heap[0]
 		s.remove(a)
@@ -299,10 +373,6 @@ func (s *sim) idle() bool {
 		}
 		a.fire(a)
 	}
-	if len(s.run) == 0 {
-		return s.idle()
-	}
-	return true
 }
 
 //go:norace
@@ -333,6 +403,9 @@ func (s *sim) hung() bool {
 //
 //go:norace
 func (s *sim) touch(t *Task, x uint64) {
+	if !s.causal {
+		return
+	}
 	old := t.h
 	t.h = mix(old ^ x)
 	s.fp += t.h - old
@@ -352,10 +425,18 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	}
 	x := c.id + uint64(k)<<56 + aux*cellStride
 	s.hash = mix(s.hash ^ x + uint64(t.idx)<<32)
-	s.access(t, k, c, x, opInfo[k].write)
+	if s.causal {
+		s.access(t, k, c, x, opInfo[k].write)
+	}
 	s.seq = append(s.seq, uint16(t.idx))
+	if s.rounds.on {
+		s.rounds.performed(s, t)
+	}
 	if s.m.rec != nil {
 		s.m.rec.add(t, k, c, s.steps)
+	}
+	if s.m.order != nil {
+		s.m.order.performed(t, k, c, int(aux))
 	}
 }
 
@@ -364,7 +445,7 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 //
 //go:norace
 func (s *sim) also(c *cell, write bool) {
-	if t := s.cur; t != nil && !t.dying {
+	if t := s.cur; s.causal && t != nil && !t.dying {
 		s.access(t, OpNone, c, c.id+cellStride, write)
 	}
 }
@@ -376,6 +457,9 @@ func (s *sim) also(c *cell, write bool) {
 func (s *sim) access(t *Task, k OpKind, c *cell, x uint64, write bool) {
 	old := t.h
 	o := c.o
+	if k == OpFree {
+		x += o.acc * cellStride
+	}
 	if write {
 		t.h = mix(old + 3*c.hw + 5*c.hr + 7*o.hfree + x)
 		c.hw, c.hr = t.h, 0
@@ -395,7 +479,7 @@ func (s *sim) access(t *Task, k OpKind, c *cell, x uint64, write bool) {
 		s.freed(t, o)
 	}
 	if s.logging {
-		s.log = append(s.log, Access{c.id, o.c.id, int32(t.idx), write, k == OpFree})
+		s.log = append(s.log, Access{c.id, o.c.id, int32(t.idx), write, k == OpFree, false})
 		if c != t.pendCell && s.contended(t, k, c) {
 			s.entangle(t)
 		}
@@ -483,6 +567,16 @@ type Access struct {
 	Task         int32
 	Write        bool
 	Free         bool // the whole object goes
+	Attempt      bool // it did not come to pass: on a held lock, on what has been freed
+}
+
+// StepInfo is one scheduling step of a run, from one choice to the next, as searches see it.
+type StepInfo struct {
+	Task  int32  // by index; -1: time passes, and nothing can be moved across
+	Op    OpKind // announced
+	Cell  uint64 // announced
+	First int32  // its accesses are Accesses()[First:] up to the First of the next step
+	Wakes int32  // whom it makes runnable, likewise in Wakes()
 }
 
 // attempted notes an operation that does not come to pass: on a held lock, on what has been freed.
@@ -490,7 +584,7 @@ type Access struct {
 //go:norace
 func (s *sim) attempted(k OpKind, c *cell) {
 	t := s.cur
-	if t == nil {
+	if t == nil || !s.causal {
 		return
 	}
 	if by := c.by; by != int32(t.idx+1) && by != several {
@@ -500,7 +594,7 @@ func (s *sim) attempted(k OpKind, c *cell) {
 		s.freed(t, c.o)
 	}
 	if s.logging {
-		s.log = append(s.log, Access{c.id, c.o.c.id, int32(t.idx), true, k == OpFree})
+		s.log = append(s.log, Access{c.id, c.o.c.id, int32(t.idx), true, k == OpFree, true})
 	}
 }
 
@@ -509,7 +603,28 @@ func (s *sim) attempted(k OpKind, c *cell) {
 //go:norace
 func (s *sim) barrier(task int) {
 	if s.logging {
+		if task < 0 {
+			s.did = append(s.did, StepInfo{Task: -1, First: int32(len(s.log)), Wakes: int32(len(s.woken))})
+		}
 		s.log = append(s.log, Access{Task: int32(task), Write: true})
+	}
+}
+
+// stepped notes that t goes on.
+//
+//go:norace
+func (s *sim) stepped(t *Task) {
+	i := StepInfo{Task: int32(t.idx), First: int32(len(s.log)), Wakes: int32(len(s.woken))}
+	i.Op, i.Cell = t.Pending()
+	s.did = append(s.did, i)
+}
+
+// announced notes what t, which goes on after a sleep or begins, does first.
+//
+//go:norace
+func (s *sim) announced(t *Task) {
+	if n := len(s.did); n > 0 {
+		s.did[n-1].Op, s.did[n-1].Cell = t.Pending()
 	}
 }
 
@@ -522,6 +637,16 @@ func (m *Machine) LogAccesses() { m.sim.logging = true }
 //
 //go:norace
 func (m *Machine) Accesses() []Access { return m.sim.log }
+
+// Steps are the scheduling steps of the run under way, or of the last one, in order; with LogAccesses.
+//
+//go:norace
+func (m *Machine) Steps() []StepInfo { return m.sim.did }
+
+// Wakes are the tasks, by index, that steps made runnable by a wake-up or by making them, not by giving back a lock.
+//
+//go:norace
+func (m *Machine) Wakes() []int32 { return m.sim.woken }
 
 // Shared grows with what is known about which operations of different tasks may depend on each other, over all runs of
 // the machine.
@@ -584,6 +709,15 @@ func (s *sim) park(t *Task) {
 
 //go:norace
 func (s *sim) acquire(k OpKind, l *rawLock) *Task {
+	t := s.await(k, l)
+	s.take(t, l)
+	return t
+}
+
+// await returns when l is free and it is the running task's turn.
+//
+//go:norace
+func (s *sim) await(k OpKind, l *rawLock) *Task {
 	t := s.cur
 	t.pend, t.pendCell = k, &l.c
 	t.alsoPending, l.pending = l.pending, t
@@ -601,7 +735,6 @@ func (s *sim) acquire(k OpKind, l *rawLock) *Task {
 			break
 		}
 	}
-	s.take(t, l)
 	return t
 }
 
@@ -616,7 +749,7 @@ func (s *sim) take(t *Task, l *rawLock) {
 	if l.pending != nil && t != nil {
 		s.barrier(t.idx)
 	}
-	raceAcquire(unsafe.Pointer(l))
+	l.c.acquire()
 }
 
 //go:norace
@@ -630,10 +763,10 @@ func (s *sim) tryAcquire(l *rawLock) bool {
 
 //go:norace
 func (s *sim) release(l *rawLock) {
-	raceRelease(unsafe.Pointer(l))
+	l.c.release()
 	l.held = false
 	for p := l.pending; p != nil; p = p.alsoPending {
-		s.ready(p)
+		s.enable(p)
 	}
 }
 
@@ -647,6 +780,9 @@ func (s *sim) arm(a *alarm) {
 	s.heap = append(s.heap, a)
 	a.pos = len(s.heap)
 	s.up(a.pos - 1)
+	if s.m.opt.Faults[DecideTimer] != 0 {
+		s.maybeEarly(a)
+	}
 }
 
 //go:norace
@@ -717,6 +853,9 @@ func (s *sim) stop() {
 	if !s.killing && s.m.rec != nil {
 		s.notePending()
 	}
+	if !s.killing && s.m.order != nil {
+		s.m.order.ended(s)
+	}
 	if t := s.cur; t != nil && s.fresh && !s.killing {
 		s.seq = append(s.seq, uint16(t.idx)) // who was picked for the operation that did not come to pass
 	}
@@ -751,6 +890,9 @@ func (s *sim) loop() {
 		s.next = nil
 		s.cur = t
 		s.fresh = true
+		if s.logging {
+			s.stepped(t)
+		}
 		s.resume(t)
 		s.cur = nil
 		if raceEnabled && !s.killing {
@@ -764,7 +906,7 @@ func (s *sim) loop() {
 //go:norace
 func (s *sim) finished(t *Task) {
 	s.unready(t)
-	if !raceEnabled && !s.killing {
+	if !raceEnabled && !s.killing && !t.eager {
 		s.next = s.choose(t)
 	}
 }

@@ -76,7 +76,7 @@ func TestStateIsTheTrace(t *testing.T) {
 			defer m.Close()
 			n := 0
 			for d := (&dfs{}); d.next() && n < 3000; n++ {
-				r := m.Run(d, Options{Record: true}, "main", func(cur *Task) {
+				r := m.Run(d, Options{Record: true, Causal: true}, "main", func(cur *Task) {
 					b, c := newBox(m), newBox(m)
 					spawn(cur, p.bodies(b, c)...)()
 					Kfree(b)
@@ -353,7 +353,7 @@ func futures(t *testing.T, name string, bodies [][]func(w *miniWorld, cur *Task)
 		if n == limit {
 			return 0, false
 		}
-		r := m.Run(d, Options{MaxSteps: 400}, "main", main)
+		r := m.Run(d, Options{MaxSteps: 400, Causal: true}, "main", main)
 		outcome := fmt.Sprintf("%x at %d:", r.State, r.Now)
 		for i := range w.saw {
 			outcome += " " + w.saw[i].String()

@@ -5,7 +5,6 @@ package kernel
 import (
 	"fmt"
 	"strings"
-	"unsafe"
 )
 
 // TaskState is the state word of a task. Waking acts on a sleeping state and is otherwise forgotten.
@@ -40,15 +39,16 @@ const (
 
 // Task is a thread of the machine: a kthread, an actor of the harness, or one run of a softirq.
 type Task struct {
-	m    *Machine
-	o    Obj    // owner of the task's own cells
-	c    cell   // the task as an object: state, wake-ups, stop
-	path uint64 // identity in every interleaving: parent's path and birth number
-	h    uint64 // sim: causal history
-	name string
-	idx  int
-	ctx  contextKind
-	err  int // non-zero: an ERR_PTR, not a task
+	m     *Machine
+	o     Obj    // owner of the task's own cells
+	c     cell   // the task as an object: state, wake-ups, stop
+	path  uint64 // identity in every interleaving: parent's path and birth number
+	h     uint64 // sim: causal history
+	name  string
+	label string // its name among all of the run, with Options.Order or NameOps
+	idx   int
+	ctx   contextKind
+	err   int // non-zero: an ERR_PTR, not a task
 
 	g       guard
 	state   TaskState
@@ -87,16 +87,23 @@ type Task struct {
 	// sim
 	pend     OpKind
 	pendCell *cell
+	pendBit  int // which bit it is about, if it is about one
 	ri       int // index+1 in sim.run
 	st       *strand
 	idleGen  int
 	softq    *Softirq
 	exitName string // of exitC, made once
+	bare     bool   // see Machine.Go
+	eager    bool   // runs ahead to its first operation
+	gate     *rawLock
+	round    uint64
+	nth      [DecisionKinds]uint16 // decisions so far
 
 	alsoPending *Task // the next one in rawLock.pending
 
 	// free
 	steps int
+	doing []int // operations that Options.Order names and that have not come to their end
 	ch    chan struct{}
 	dying bool
 }
@@ -155,6 +162,11 @@ func (t *Task) PendingObject() (k OpKind, objectID uint64) {
 	return t.pend, t.pendCell.o.c.id
 }
 
+// Runnable reports whether the task can perform an operation now. For choosers.
+//
+//go:norace
+func (t *Task) Runnable() bool { return t.ri > 0 }
+
 // Exited reports whether the task has ended; State is its state word. For oracles.
 //
 //go:norace
@@ -192,7 +204,7 @@ func (m *Machine) newTask(parent *Task, name string, ctx contextKind) *Task {
 
 //go:norace
 func (m *Machine) newTaskAt(path uint64, name string, ctx contextKind) *Task {
-	t := m.b.(interface{ taskFor() *Task }).taskFor()
+	t := m.b.taskFor()
 	t.m, t.name, t.ctx, t.path = m, name, ctx, path
 	t.o = Obj{m: m, id: mix(t.path), class: "task"}
 	t.o.c = cell{o: &t.o, name: name, id: t.o.id}
@@ -202,6 +214,9 @@ func (m *Machine) newTaskAt(path uint64, name string, ctx contextKind) *Task {
 	}
 	t.exitC.Init(&t.o, t.exitName)
 	t.h = t.path
+	if m.rec != nil {
+		m.rec.owns(&t.o, t)
+	}
 	m.b.spawn(t)
 	return t
 }
@@ -219,7 +234,7 @@ func (m *Machine) KthreadCreate(cur *Task, fn func(cur *Task, data any) int, dat
 	t.fn, t.data = fn, data
 	t.state, t.created = TASK_UNINTERRUPTIBLE, true
 	t.parked = true
-	raceRelease(unsafe.Pointer(&t.c))
+	t.c.release()
 	t.c.visible(OpStart, 0)
 	if m.rec != nil {
 		m.rec.text("kthread_create(%s)", name)
@@ -256,7 +271,7 @@ func (m *Machine) Spawn(parent *Task, name string, fn func(cur *Task)) *Task {
 	t := m.newTask(parent, name, ctxProcess)
 	t.actor = fn
 	t.allowed = ^uint64(0)
-	raceRelease(unsafe.Pointer(&t.c))
+	t.c.release()
 	if parent != nil {
 		t.c.visible(OpStart, 0)
 		if m.rec != nil {
@@ -277,9 +292,14 @@ func Join(cur, t *Task) { t.exitC.Wait(cur) }
 //go:norace
 func (t *Task) main() {
 	defer t.recovered()
-	raceAcquire(unsafe.Pointer(&t.c))
+	t.c.acquire()
 	if t.run != nil {
 		t.run()
+		return
+	}
+	if t.bare {
+		t.actor(t)
+		t.openGate()
 		return
 	}
 	if t.created && t.stopReq {
@@ -401,7 +421,7 @@ func (t *Task) wake() bool {
 		}
 		return false
 	}
-	raceReleaseMerge(unsafe.Pointer(&t.c)) // before the state can be seen
+	t.c.merge() // before the state can be seen
 	t.state = TASK_RUNNING
 	parked := t.parked
 	t.parked = false
@@ -438,7 +458,7 @@ func KthreadStop(cur, t *Task) int {
 	if t.gone() {
 		m.Report(&Finding{Oracle: "use-after-free", Title: "kthread_stop of a task that is gone", Text: t.name, Fatal: true})
 	}
-	raceReleaseMerge(unsafe.Pointer(&t.c))
+	t.c.merge()
 	t.g.lock(m)
 	t.stopReq = true
 	t.g.unlock(m)
@@ -485,7 +505,7 @@ func (t *Task) KthreadShouldStop() bool {
 	t.g.lock(t.m)
 	stop := t.stopReq
 	t.g.unlock(t.m)
-	raceAcquire(unsafe.Pointer(&t.c))
+	t.c.acquire()
 	if t.m.rec != nil {
 		t.m.rec.text("kthread_should_stop -> %t", stop)
 	}
@@ -497,7 +517,7 @@ func (t *Task) KthreadShouldStop() bool {
 //go:norace
 func (t *Task) SetCurrentState(s TaskState) {
 	t.c.visible(OpSetState, uint64(s))
-	raceAcquire(unsafe.Pointer(&t.c))
+	t.c.acquire()
 	if t.m.rec != nil {
 		t.m.rec.text("state = %s", s)
 	}
@@ -526,12 +546,19 @@ func Schedule(cur *Task) {
 	m := cur.m
 	m.mightSleep(cur, "schedule")
 	cur.c.visible(OpSchedule, 0)
+	if cur.state == TASK_INTERRUPTIBLE {
+		cur.maybeSignal("schedule")
+	}
 	cur.g.lock(m)
 	sleeps := cur.state != TASK_RUNNING && !(cur.state == TASK_INTERRUPTIBLE && cur.pending != 0)
 	if !sleeps {
 		cur.state = TASK_RUNNING
 		cur.g.unlock(m)
-		raceAcquire(unsafe.Pointer(&cur.c)) // woken before it slept
+		cur.c.acquire() // woken before it slept
+		return
+	}
+	if m.Decide(DecideSpurious, 2, "schedule") != 0 {
+		cur.state = TASK_RUNNING // sim only: the guard is nothing there
 		return
 	}
 	cur.parked = true
@@ -540,7 +567,7 @@ func Schedule(cur *Task) {
 		m.rec.text("schedule (sleeps)")
 	}
 	m.b.park(cur)
-	raceAcquire(unsafe.Pointer(&cur.c))
+	cur.c.acquire()
 }
 
 // ScheduleTimeout is Schedule with a limit in jiffies; it returns what is left of it, 0 on expiry.
@@ -674,6 +701,7 @@ func (t *Task) deliver(sig int) {
 //go:norace
 func (t *Task) SignalPending() bool {
 	t.c.visible(OpSignal, 1<<16)
+	t.maybeSignal("signal_pending")
 	t.g.lock(t.m)
 	defer t.g.unlock(t.m)
 	return t.pending != 0
@@ -813,7 +841,7 @@ func (m *Machine) ThawProcesses(cur *Task) {
 //
 //go:norace
 func (m *Machine) Tasks() []*Task {
-	return m.b.(interface{ tasks() []*Task }).tasks()
+	return m.b.tasks()
 }
 
 // Within marks the running task as being inside a start or stop call that must return within limit jiffies

@@ -2,8 +2,6 @@
 
 package kernel
 
-import "unsafe"
-
 // Softirq is one source of softirq work, such as a socket: its items run in order, one at a time, each as a
 // task softirq/NAME that never sleeps. Different sources run beside each other, as on different CPUs.
 type Softirq struct {
@@ -39,7 +37,7 @@ func (q *Softirq) Raise(fn func()) {
 //go:norace
 func (q *Softirq) raise(fn func()) {
 	m := q.c.o.m
-	raceReleaseMerge(unsafe.Pointer(q))
+	q.c.merge()
 	if m.sim != nil {
 		m.sim.also(&q.c, true)
 	}
@@ -61,7 +59,7 @@ func (q *Softirq) raise(fn func()) {
 //go:norace
 func (q *Softirq) start(m *Machine) {
 	raiser := m.b.here()
-	t := m.b.(interface{ taskFor() *Task }).taskFor()
+	t := m.b.taskFor()
 	t.m, t.ctx, t.softq = m, ctxSoftirq, q
 	t.name = "softirq/" + q.c.name
 	t.path = mix(q.c.id + q.seq*cellStride)
@@ -88,7 +86,7 @@ func (q *Softirq) serve(t *Task) {
 		if m.rec != nil {
 			m.rec.text("%s runs", t.name)
 		}
-		raceAcquire(unsafe.Pointer(q))
+		q.c.acquire()
 		q.g.lock(m)
 		fn := q.queue[0]
 		q.queue = q.queue[1:]
@@ -97,7 +95,7 @@ func (q *Softirq) serve(t *Task) {
 		if t.nheld > 0 || t.rcu > 0 || t.atomic > 0 {
 			m.Report(&Finding{Oracle: "lockdep", Title: t.name + " returns with a lock or a read section open", Fatal: true})
 		}
-		raceReleaseMerge(unsafe.Pointer(q)) // the next item comes after this one, whoever raised it
+		q.c.merge() // the next item comes after this one, whoever raised it
 		q.g.lock(m)
 		if len(q.queue) == 0 {
 			q.busy = false
@@ -152,7 +150,7 @@ func (t *Timer) Mod(at Jiffies) {
 	if m.rec != nil {
 		m.rec.text("mod_timer %s, +%d ms", t.c.name, at-m.Jiffies())
 	}
-	raceReleaseMerge(unsafe.Pointer(t))
+	t.c.merge()
 	t.g.lock(m)
 	was := t.active
 	if was {
@@ -189,10 +187,10 @@ func fireTimer(a *alarm) {
 //go:norace
 func (t *Timer) expire() {
 	m := t.c.o.m
-	raceAcquire(unsafe.Pointer(t))
+	t.c.acquire()
 	t.fn()
 	m.b.note(m.b.here(), OpTimer, &t.c, 0)
-	raceReleaseMerge(unsafe.Pointer(t))
+	t.c.merge()
 	t.g.lock(m)
 	t.running--
 	n := 0
@@ -255,7 +253,7 @@ func (t *Timer) DelSync(cur *Task) bool {
 		if t.running == 0 {
 			armed := t.active
 			t.g.unlock(m)
-			raceAcquire(unsafe.Pointer(t))
+			t.c.acquire()
 			if !armed {
 				return was
 			}
@@ -345,7 +343,7 @@ func (w *DelayedWork) Schedule(delay Jiffies) bool {
 		w.g.unlock(m)
 		return false
 	}
-	raceReleaseMerge(unsafe.Pointer(w))
+	w.c.merge()
 	w.queued, w.due = true, false
 	w.gen++
 	w.a = alarm{when: m.Jiffies() + delay, fire: w.expire, gen: w.gen}
@@ -406,10 +404,10 @@ func (w *DelayedWork) work(cur *Task, gen uint64) {
 			m.sim.also(&w.c, true)
 		}
 		w.c.visible(OpWork, 1)
-		raceAcquire(unsafe.Pointer(w))
+		w.c.acquire()
 		w.fn(cur)
 		m.b.note(cur, OpWork, &w.c, 2)
-		raceReleaseMerge(unsafe.Pointer(w))
+		w.c.merge()
 		w.g.lock(m)
 		w.running = false
 		again, w.due = w.due && w.queued, false
@@ -443,7 +441,7 @@ func (w *DelayedWork) CancelSync(cur *Task) bool {
 		}
 		if !w.running {
 			w.g.unlock(m)
-			raceAcquire(unsafe.Pointer(w))
+			w.c.acquire()
 			return was
 		}
 		w.waiting++

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// clock is an object with timers and works.
-type clock struct {
+// ticker is an object with timers and works.
+type ticker struct {
 	Obj
 	t [4]Timer
 	w DelayedWork
@@ -17,8 +17,8 @@ type clock struct {
 	d diary
 }
 
-func newClock(m *Machine) *clock {
-	c := Kzalloc[clock](m, "clock", GFP_ATOMIC)
+func newClock(m *Machine) *ticker {
+	c := Kzalloc[ticker](m, "clock", GFP_ATOMIC)
 	c.n.Init(&c.Obj, "n")
 	for i := range c.t {
 		name := "t" + string(rune('0'+i))

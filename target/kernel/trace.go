@@ -19,6 +19,10 @@ type Event struct {
 	Line int
 	Func string
 	Now  Jiffies
+	// State is what Options.Snapshot says of the object, once the operation has been performed.
+	State string
+	// Wakes names the tasks that the operation made runnable: sleepers that it woke, tasks that it made. Sim only.
+	Wakes []string
 	// Finding is set on the event that an oracle fired at.
 	Finding *Finding
 }
@@ -28,10 +32,50 @@ type recorder struct {
 	m      *Machine
 	g      guard
 	events []Event
+
+	owners map[*Obj]any // the structure around each object, with Options.Snapshot
+	due    any          // whose state is still to be taken, of the event noted last: it is noted before it is done
+}
+
+// owns says which structure embeds o. A snapshot reads memory that belongs to others: on the free back end and under
+// the race detector it would be a race of its own, and none is taken.
+//
+//go:norace
+func (r *recorder) owns(o *Obj, p any) {
+	if r.m.opt.Snapshot == nil || r.m.sim == nil || raceEnabled {
+		return
+	}
+	if r.owners == nil {
+		r.owners = map[*Obj]any{}
+	}
+	r.owners[o] = p
+}
+
+// settle takes the snapshot of what the event noted last has touched.
+//
+//go:norace
+func (r *recorder) settle() {
+	if r.due == nil {
+		return
+	}
+	of := r.due
+	r.due = nil
+	r.events[len(r.events)-1].State = r.m.opt.Snapshot(of)
+}
+
+// woke notes that the running operation made t runnable.
+//
+//go:norace
+func (r *recorder) woke(t *Task) {
+	if n := len(r.events); n > 0 && r.m.b.here() != nil {
+		e := &r.events[n-1]
+		e.Wakes = append(e.Wakes, t.Name())
+	}
 }
 
 //go:norace
 func (r *recorder) add(t *Task, k OpKind, c *cell, step int) {
+	r.settle()
 	e := Event{Step: step, Op: k, Now: r.m.b.now()}
 	if t != nil {
 		e.Task = t.Name()
@@ -51,6 +95,9 @@ func (r *recorder) add(t *Task, k OpKind, c *cell, step int) {
 	r.g.lock(r.m)
 	r.events = append(r.events, e)
 	r.g.unlock(r.m)
+	if c != nil && r.owners != nil {
+		r.due = r.owners[c.o]
+	}
 }
 
 // text replaces the words of the event noted last by the running task.
@@ -66,6 +113,17 @@ func (r *recorder) text(format string, args ...any) {
 			return
 		}
 	}
+}
+
+// decided notes a decision that was not the ordinary one.
+//
+//go:norace
+func (r *recorder) decided(t *Task, d *Decided) {
+	e := Event{Step: d.Step, Op: OpFault, Now: r.m.b.now(), Text: fmt.Sprintf("decided: %s %s", d.Kind, d.Site)}
+	if t != nil {
+		e.Task = t.Name()
+	}
+	r.events = append(r.events, e) // sim only: nobody else is here
 }
 
 // printk notes a line of the kernel log.
@@ -84,6 +142,7 @@ func (r *recorder) printk(t *Task, line string) {
 //
 //go:norace
 func (r *recorder) finding(f *Finding) {
+	r.settle()
 	e := Event{Step: f.Step, Task: f.Task, Op: OpOops, Text: f.Title, Finding: f, Now: r.m.b.now()}
 	if len(f.Stack) > 0 {
 		e.File, e.Line, e.Func = f.Stack[0].File, f.Stack[0].Line, f.Stack[0].Func
@@ -97,6 +156,7 @@ func (r *recorder) finding(f *Finding) {
 //
 //go:norace
 func (r *recorder) oops(t *Task, text string, stack []Frame) {
+	r.settle()
 	e := Event{Step: -1, Task: t.Name(), Op: OpOops, Text: text, Now: r.m.b.now()}
 	if r.m.sim != nil {
 		e.Step = r.m.sim.steps + 1

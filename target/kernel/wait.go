@@ -2,8 +2,6 @@
 
 package kernel
 
-import "unsafe"
-
 // WaitQueueHead is a wait_queue_head_t.
 type WaitQueueHead struct {
 	c       cell
@@ -32,7 +30,7 @@ func (q *WaitQueueHead) Init(o *Obj, name string) {
 //go:norace
 func (q *WaitQueueHead) AddWaitQueue(cur *Task, w *WaitEntry) {
 	q.c.visible(OpWait, 0)
-	raceReleaseMerge(unsafe.Pointer(&q.c))
+	q.c.merge()
 	if m := q.c.o.m; m.rec != nil {
 		m.rec.text("add_wait_queue %s", q.c.name)
 	}
@@ -61,7 +59,7 @@ func (q *WaitQueueHead) put(cur *Task, w *WaitEntry) {
 //go:norace
 func (q *WaitQueueHead) RemoveWaitQueue(w *WaitEntry) {
 	q.c.visible(OpWait, 1)
-	raceAcquire(unsafe.Pointer(&q.c))
+	q.c.acquire()
 	if m := q.c.o.m; m.rec != nil {
 		m.rec.text("remove_wait_queue %s", q.c.name)
 	}
@@ -103,8 +101,8 @@ func (q *WaitQueueHead) PrepareToWaitExclusive(cur *Task, w *WaitEntry, state Ta
 func (q *WaitQueueHead) prepare(cur *Task, w *WaitEntry, state TaskState) {
 	q.c.visible(OpWait, 2)
 	w.auto = true
-	raceReleaseMerge(unsafe.Pointer(&q.c))
-	raceAcquire(unsafe.Pointer(&q.c))
+	q.c.merge()
+	q.c.acquire()
 	m := q.c.o.m
 	if m.rec != nil {
 		m.rec.text("prepare_to_wait %s, %s", q.c.name, state)
@@ -118,7 +116,7 @@ func (q *WaitQueueHead) prepare(cur *Task, w *WaitEntry, state TaskState) {
 //go:norace
 func (q *WaitQueueHead) FinishWait(cur *Task, w *WaitEntry) {
 	q.c.visible(OpWait, 3)
-	raceAcquire(unsafe.Pointer(&q.c))
+	q.c.acquire()
 	m := q.c.o.m
 	if m.rec != nil {
 		m.rec.text("finish_wait %s", q.c.name)
@@ -144,7 +142,7 @@ func (q *WaitQueueHead) WakeUpAll() { q.wake(1 << 30) }
 //go:norace
 func (q *WaitQueueHead) wake(n int) {
 	q.c.visible(OpWake, 0)
-	raceReleaseMerge(unsafe.Pointer(&q.c))
+	q.c.merge()
 	m := q.c.o.m
 	if m.rec != nil {
 		m.rec.text("wake_up %s", q.c.name)
@@ -267,7 +265,7 @@ func (x *Completion) Complete() {
 	if m.rec != nil {
 		m.rec.text("complete %s", x.c.name)
 	}
-	raceReleaseMerge(unsafe.Pointer(x))
+	x.c.merge()
 	x.g.lock(m)
 	x.done++
 	var t *Task
@@ -290,7 +288,7 @@ func (x *Completion) completeAll() {
 	if m.rec != nil {
 		m.rec.text("complete_all %s", x.c.name)
 	}
-	raceReleaseMerge(unsafe.Pointer(x))
+	x.c.merge()
 	x.g.lock(m)
 	x.done = 1 << 40
 	woken := x.waiters
@@ -334,7 +332,7 @@ func (x *Completion) wait(cur *Task, timeout Jiffies, state TaskState) Jiffies {
 		if x.done > 0 {
 			x.done--
 			x.g.unlock(m)
-			raceAcquire(unsafe.Pointer(x))
+			x.c.acquire()
 			return max(timeout, 1)
 		}
 		if timeout <= 0 {

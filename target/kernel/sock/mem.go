@@ -358,7 +358,7 @@ func (memNet) recv(sk *Sock, iov [][]byte, peek bool) int {
 		return -kernel.ENOTCONN
 	}
 	q := pair.q[sk.mem.side]
-	q = q[:min(len(q), sk.skRcvbuf)]
+	q = sk.arrived(q[:min(len(q), sk.skRcvbuf, space(iov))])
 	n := 0
 	for _, b := range iov {
 		n += copy(b, q[n:])
@@ -382,6 +382,24 @@ func (memNet) recv(sk *Sock, iov [][]byte, peek bool) int {
 		return 0
 	}
 	return -kernel.EAGAIN
+}
+
+// arrived is what of q has come by now: all of it, unless the run's chooser decides that the rest is one more segment,
+// which is told of by an event of its own. lk is held.
+func (sk *Sock) arrived(q []byte) []byte {
+	if len(q) < 2 {
+		return q
+	}
+	switch sk.Machine().Decide(kernel.DecideRead, 3, "recvmsg") {
+	case 1:
+		q = q[:1]
+	case 2:
+		q = q[:len(q)/2]
+	default:
+		return q
+	}
+	sk.event(evData)
+	return q
 }
 
 func space(iov [][]byte) int {

@@ -2,7 +2,10 @@
 
 // Racedemo runs one small program many times, for the tests of what the race detector sees of the floor.
 //
-// Usage: racedemo sim|free NAME
+// Usage: racedemo list
+//
+//	racedemo sim|free|detect NAME
+//	racedemo agree SEED COUNT (in race builds)
 package main
 
 import (
@@ -18,6 +21,7 @@ type world struct {
 	x     kernel.Var[int]
 	plain int
 	n     kernel.Atomic
+	born  kernel.Atomic
 	fl    kernel.Flags
 	sl    kernel.Spinlock
 	mu    kernel.Mutex
@@ -313,6 +317,7 @@ func run(p program) func(cur *kernel.Task) {
 		o := &w.Obj
 		w.x.Init(o, "x")
 		w.n.Init(o, "n")
+		w.born.Init(o, "born")
 		w.fl.Init(o, "fl", nil)
 		w.sl.Init(o, "sl")
 		w.mu.Init(o, "mu")
@@ -342,6 +347,10 @@ func main() {
 		}
 		return
 	}
+	if os.Args[1] == "agree" {
+		agree()
+		return
+	}
 	p, ok := programs[os.Args[2]]
 	if !ok {
 		fmt.Println("no such program")
@@ -352,12 +361,16 @@ func main() {
 	for seed := range 300 {
 		c := chooser(seed)
 		var r *kernel.Result
-		if os.Args[1] == "sim" {
-			r = m.Run(&c, kernel.Options{}, "main", run(p))
-		} else {
+		switch os.Args[1] {
+		case "sim", "detect":
+			r = m.Run(&c, kernel.Options{Detect: os.Args[1] == "detect"}, "main", run(p))
+		default:
 			r = kernel.NewFree().Run(nil, kernel.Options{Seed: uint64(seed), Noise: 1 << 13, TimeScale: 10}, "main", run(p))
 		}
 		if f := r.Worst(); f != nil {
+			if f.Oracle == "data-race" {
+				fmt.Println("WARNING: DATA RACE")
+			}
 			fmt.Printf("finding: %v\n%s\n", f, f.Text)
 			os.Exit(3)
 		}
