@@ -33,6 +33,8 @@ type Subject struct {
 	netLeak string // what DropNet saw
 	tracked []Service
 	views   []view // scratch of services
+	waiters []waiter
+	longest int // rounds that a transport has waited on a queue
 }
 
 // Service is a service that neither lockd nor the callback service owns.
@@ -110,6 +112,8 @@ type Oracle struct {
 	Doc  string
 	// Quiescent looks at a moment when no task can run; nil if the oracle has nothing to say there. Sim only.
 	Quiescent func(s *Subject)
+	// Rounds looks after every so many fair rounds; nil if the oracle has nothing to say there. Sim only.
+	Rounds func(s *Subject)
 	// End looks at what a run left behind that found nothing so far; nil if the oracle has nothing to say there.
 	End func(s *Subject)
 }
@@ -117,7 +121,7 @@ type Oracle struct {
 // All lists the oracles. Those that name a cause come before those that see its consequences.
 func All() []*Oracle {
 	return []*Oracle{
-		victim, task, busy, lostWakeup, start, stop, accounting, grace, reply, leak,
+		victim, task, busy, lostWakeup, liveness, start, stop, accounting, grace, reply, leak,
 	}
 }
 
@@ -142,6 +146,8 @@ func install(s *Subject, opt *kernel.Options, all []*Oracle) {
 		}
 	}
 	opt.Quiescent = each(func(o *Oracle) func(*Subject) { return o.Quiescent }, opt.Quiescent)
+	opt.Rounds = each(func(o *Oracle) func(*Subject) { return o.Rounds }, opt.Rounds)
+	opt.RoundsEvery = roundsAtOnce
 	atEnd := each(func(o *Oracle) func(*Subject) { return o.End }, nil)
 	also := opt.AtEnd
 	opt.AtEnd = func() {
@@ -164,7 +170,7 @@ func Verdict(f *kernel.Finding) string {
 	switch f.Oracle {
 	case "use-after-free", "refcount":
 		return "use-after-free"
-	case "hang", "deadlock", "lost-wakeup", "stop":
+	case "hang", "deadlock", "lost-wakeup", "liveness", "stop":
 		return "hang"
 	case "leak", "victim":
 		return "leak"

@@ -197,6 +197,19 @@ var broken = []struct {
 		kernel.Kfree(w.xprt.XptContainer.(*sunrpc.SvcSock))
 	}},
 
+	{"liveness", "a transport is queued and not served although everybody gets a turn", func(cur *kernel.Task, w *tiny) {
+		w.prepare(cur)
+		w.run(cur, func(cur *kernel.Task, _ any) int { // is never idle and never looks at the queue
+			for !cur.KthreadShouldStop() {
+				kernel.CondResched(cur)
+			}
+			return 0
+		})
+		for range 4096 {
+			kernel.CondResched(cur)
+		}
+	}},
+
 	{"lost-wakeup", "a transport is queued and an idle thread sleeps", func(cur *kernel.Task, w *tiny) {
 		w.start(cur)
 		w.owned()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed17199236/svcfuzz/stress/oracle"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
@@ -124,13 +125,14 @@ func inSim(t *testing.T, s *Scenario, params string, n int) {
 	}
 	m := kernel.NewSim()
 	defer m.Close()
-	steps, least, most := 0, 1<<30, 0
+	steps, least, most, longest := 0, 1<<30, 0, 0
 	different := map[uint64]bool{}
 	for i := range n {
 		a := s.Run(m, chooser(i), p, kernel.Options{Causal: true})
 		if a.Worst() != nil {
 			t.Fatal(explain(s, p, a, i))
 		}
+		longest = max(longest, m.Tag().(*World).LongestWait())
 		hash, state := a.Hash, a.State
 		steps, least, most = steps+a.Steps, min(least, a.Steps), max(most, a.Steps)
 		b := s.Run(m, chooser(i), p, kernel.Options{Causal: true})
@@ -139,7 +141,12 @@ func inSim(t *testing.T, s *Scenario, params string, n int) {
 		}
 		different[hash] = true
 	}
-	t.Logf("%s %s: %d..%d steps, mean %d; %d different runs of %d", s.Name, p, least, most, steps/n, len(different), n)
+	t.Logf("%s %s: %d..%d steps, mean %d; %d different runs of %d; a transport waits for up to %d fair rounds",
+		s.Name, p, least, most, steps/n, len(different), n, longest)
+	if longest > oracle.Patience/4 {
+		t.Errorf("%s %s: a transport waits for %d fair rounds: the liveness oracle's limit of %d is too near",
+			s.Name, p, longest, oracle.Patience)
+	}
 }
 
 // onFree runs n times on the free back end.

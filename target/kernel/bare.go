@@ -47,7 +47,9 @@ func (m *Machine) Go(parent *Task, name string, fn func(cur *Task)) *Task {
 		}
 	}
 	m.sim.ready(t)
-	m.sim.prologue(t)
+	if parent != nil { // else it is picked next in any case
+		m.sim.prologue(t)
+	}
 	return t
 }
 
@@ -88,6 +90,7 @@ func WaitGone(cur, t *Task) {
 	}
 	m.sim.await(OpWait, t.gate)
 	m.sim.note(cur, OpWait, &t.gate.c, 0)
+	m.sim.gated()
 	t.gate.c.acquire()
 	if m.rec != nil {
 		m.rec.text("join %s", t.name)
@@ -115,6 +118,9 @@ func (x *Token) Park() {
 	m := x.l.c.o.m
 	t := m.b.acquire(OpWait, &x.l)
 	m.b.note(t, OpWait, &x.l.c, 1)
+	if m.sim != nil {
+		m.sim.gated()
+	}
 	if m.rec != nil {
 		m.rec.text("park %s", x.l.c.name)
 	}

@@ -64,7 +64,12 @@ type faults struct {
 
 //go:norace
 func (f *faults) begin(ch Chooser, opt *Options) {
-	if f.decided = f.decided[:0]; opt.Faults == [DecisionKinds]int{} {
+	f.decided = f.decided[:0]
+	on := 0
+	for _, n := range opt.Faults {
+		on |= n
+	}
+	if on == 0 {
 		return
 	}
 	f.decider, _ = ch.(Decider)
@@ -189,12 +194,15 @@ func (t *Task) maybeSignal(site string) {
 // fairRounds counts the rounds in which everybody who can go on does.
 type fairRounds struct {
 	on   bool
-	gen  uint64
-	left int // tasks of this round that have not performed an operation
+	gen  uint64 // number of the round under way
+	left int    // tasks of this round that have not performed an operation
+	call uint64 // after which round to call
 }
 
 //go:norace
-func (r *fairRounds) begin(opt *Options) { *r = fairRounds{on: opt.Round != nil} }
+func (r *fairRounds) begin(opt *Options) {
+	*r = fairRounds{on: opt.Rounds != nil, call: uint64(max(opt.RoundsEvery, 1))}
+}
 
 // performed notes that t has performed an operation, and ends the round if t was the last to do so.
 //
@@ -204,14 +212,15 @@ func (r *fairRounds) performed(s *sim, t *Task) {
 	if r.left > 0 {
 		return
 	}
-	if r.gen > 0 {
-		s.m.opt.Round()
+	if r.gen == r.call {
+		r.call += uint64(max(s.m.opt.RoundsEvery, 1))
+		s.m.opt.Rounds()
 	}
 	r.gen++
-	for _, u := range s.run {
+	for _, u := range s.choice.Runnable {
 		u.round = r.gen
 	}
-	r.left = len(s.run)
+	r.left = len(s.choice.Runnable)
 }
 
 // stopped notes that the round need not wait for t any longer.

@@ -241,13 +241,14 @@ func (a *alternate) Pick(c *Choice) *Task {
 
 func TestRound(t *testing.T) {
 	for _, c := range []struct {
-		ch   Chooser
-		want int // how many rounds at least
-	}{{&alternate{}, 45}, {lazyChooser{}, 1}} {
-		rounds := 0
+		ch           Chooser
+		every, least int
+	}{{&alternate{}, 0, 45}, {&alternate{}, 10, 4}, {lazyChooser{}, 1, 1}} {
+		calls := 0
 		m := NewSim()
 		defer m.Close()
-		r := m.Run(c.ch, Options{Round: func() { rounds++ }}, "main", func(cur *Task) {
+		opt := Options{Rounds: func() { calls++ }, RoundsEvery: c.every}
+		r := m.Run(c.ch, opt, "main", func(cur *Task) {
 			body := func(cur *Task) {
 				for range 50 {
 					CondResched(cur)
@@ -259,8 +260,8 @@ func TestRound(t *testing.T) {
 		})
 		wantClean(t, "", r)
 		// A task that runs alone is a round a step: only the stretch with both of them tells the choosers apart.
-		if rounds < c.want || rounds > r.Steps {
-			t.Errorf("%T: %d rounds in %d steps", c.ch, rounds, r.Steps)
+		if calls < c.least || calls > r.Steps/max(c.every, 1) {
+			t.Errorf("%T: %d calls, one for %d rounds, in %d steps", c.ch, calls, c.every, r.Steps)
 		}
 	}
 }

@@ -319,7 +319,9 @@ func (d *detector) race(c *cell, first, second *touch) {
 	}
 	text := "Nothing orders these two accesses of " + c.o.Name() + "'s " + c.name + ":\n" + d.describe(first) + d.describe(second)
 	stack := second.stack()
-	d.m.Report(&Finding{Oracle: "data-race", Title: title, Text: text, Stack: stack, Func: targetFunc(stack)})
+	d.m.Report(&Finding{
+		Oracle: "data-race", Title: title, Text: text, Stack: stack, Func: targetFunc(stack), Symmetric: true,
+	})
 }
 
 // raceTitle names a race in words that do not depend on who came first.

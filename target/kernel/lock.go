@@ -2,7 +2,10 @@
 
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Spinlock is a spinlock_t. Its class is the lockdep class; all locks of a class share their rules.
 type Spinlock struct {
@@ -289,8 +292,8 @@ const maxClasses = 64
 
 //go:norace
 func (d *lockdep) reset() {
+	clear(d.after[:len(d.classes)])
 	d.classes = d.classes[:0]
-	d.after = [maxClasses]uint64{}
 	d.softirq, d.open = 0, 0
 }
 
@@ -327,8 +330,8 @@ func (d *lockdep) before(m *Machine, t *Task, name string, lock any, bh, mutex b
 	for i := range t.nheld {
 		h := d.class(m, t.held[i].class)
 		if d.after[h]>>c&1 == 0 {
-			if d.reaches(c, h, 0) {
-				bad = fmt.Sprintf("%s is taken with %s held, and the other way round", name, t.held[i].class)
+			if circle := d.path(c, h, 0); circle != nil {
+				bad = d.circular(circle)
 			}
 			d.after[h] |= 1 << c
 		}
@@ -346,22 +349,46 @@ func (d *lockdep) before(m *Machine, t *Task, name string, lock any, bh, mutex b
 	}
 	d.g.unlock(m)
 	if bad != "" {
-		m.Report(&Finding{Oracle: "lockdep", Title: bad, Fatal: true})
+		m.Report(&Finding{Oracle: "lockdep", Title: bad, Fatal: true, Symmetric: true})
 	}
 }
 
-// reaches reports whether class to was ever taken, through others, under class from.
+// circular says in words that do not depend on who came last that each class was taken under the one before it, and the
+// first under the last.
 //
 //go:norace
-func (d *lockdep) reaches(from, to int, seen uint64) bool {
+func (d *lockdep) circular(circle []int) string {
+	least := 0
+	for i, c := range circle {
+		if d.classes[c] < d.classes[circle[least]] {
+			least = i
+		}
+	}
+	var names []string
+	for i := range circle {
+		names = append(names, d.classes[circle[(least+i)%len(circle)]])
+	}
+	if len(names) == 2 {
+		return fmt.Sprintf("%s is taken with %s held, and the other way round", names[0], names[1])
+	}
+	return strings.Join(names, ", ") + " are taken in a circle"
+}
+
+// path is how class to was once taken, through others, under class from: from first, to last; nil if it never was.
+//
+//go:norace
+func (d *lockdep) path(from, to int, seen uint64) []int {
 	if from == to {
-		return true
+		return []int{to}
 	}
 	seen |= 1 << from
 	for j := range d.classes {
-		if d.after[from]>>j&1 != 0 && seen>>j&1 == 0 && d.reaches(j, to, seen) {
-			return true
+		if d.after[from]>>j&1 == 0 || seen>>j&1 != 0 {
+			continue
+		}
+		if rest := d.path(j, to, seen); rest != nil {
+			return append([]int{from}, rest...)
 		}
 	}
-	return false
+	return nil
 }

@@ -144,7 +144,7 @@ func TestLockdep(t *testing.T) {
 			p.s2.Lock()
 			p.s1.Lock() // no deadlock today, but an order that can
 		},
-		"s1 is taken with s3 held, and the other way round": func(_ *Task, p *pair) {
+		"s1, s2, s3 are taken in a circle": func(_ *Task, p *pair) {
 			for _, l := range [][2]*Spinlock{{&p.s1, &p.s2}, {&p.s2, &p.s3}, {&p.s3, &p.s1}} {
 				l[0].Lock()
 				l[1].Lock()

@@ -45,9 +45,10 @@ type Options struct {
 	// Faults is, for each kind of decision, how many of them may differ from the default in one run; 0: the chooser is
 	// not asked. Sim only.
 	Faults [DecisionKinds]int
-	// Round is called when a fair round is over: every task that could go on at its beginning has performed an
-	// operation or ceased to be runnable. For oracles; sim only.
-	Round func()
+	// Rounds is called whenever RoundsEvery fair rounds are over, 0 means one: in a round every task that could go on at
+	// its beginning has performed an operation or ceased to be runnable. For oracles; sim only.
+	Rounds      func()
+	RoundsEvery int
 	// Quiescent is called whenever no task can run, before time passes. For oracles; sim only.
 	Quiescent func()
 	// AtEnd is called when all tasks are done or nothing can happen any more. For oracles.
@@ -120,7 +121,10 @@ type Finding struct {
 	Step   int    // at which step, sim
 	Func   string // the target's function, if there is one
 	Fatal  bool   // the run cannot go on
-	Stack  []Frame
+	// Symmetric marks what two tasks do to each other: which of them comes second, and is told off, depends on the
+	// schedule, so its function is no part of what the failure is.
+	Symmetric bool
+	Stack     []Frame
 }
 
 // Frame is one call of a stack, outside the floor.
@@ -363,7 +367,7 @@ func (m *Machine) Report(f *Finding) {
 	}
 	if f.Func == "" {
 		f.Func = targetFunc(f.Stack)
-		if f.Func != "" && f.Fatal {
+		if f.Func != "" && f.Fatal && !f.Symmetric {
 			f.Title += " in " + f.Func
 		}
 	}

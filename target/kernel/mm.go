@@ -142,7 +142,9 @@ func Kfree[P objecter](p P) {
 		if m.sim != nil {
 			m.sim.attempted(OpFree, &o.c)
 		}
-		m.Report(&Finding{Oracle: "use-after-free", Title: "double free of " + o.class, Text: o.Name() + " was freed by " + o.freer, Fatal: true})
+		m.Report(&Finding{Oracle: "use-after-free", Title: "double free of " + o.class,
+			Text:  o.Name() + " was freed by " + o.freer,
+			Fatal: true, Symmetric: true})
 		return
 	}
 	m.b.note(t, OpFree, &o.c, 0)

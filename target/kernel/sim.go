@@ -33,8 +33,6 @@ type sim struct {
 	chooser Chooser
 	all     []*Task
 	pool    []*Task // Task structs, by index: the same task of the next run finds what it had in this one
-	run     []*Task // who can perform an operation now
-	changed []*Task // see Choice
 	cur     *Task
 	next    *Task
 	strands []*strand // idle
@@ -45,7 +43,7 @@ type sim struct {
 	hash    uint64
 	fp      uint64
 	seq     []uint16
-	choice  Choice
+	choice  Choice // its Runnable are those who can perform an operation now
 	mainT   *Task
 	killing bool
 	pruned  bool
@@ -54,12 +52,14 @@ type sim struct {
 	ended   bool
 	fresh   bool // the running task has been picked and has not performed an operation since
 	names   []string
+	results []Result // for the next runs: they are made by the dozen
 	pending []Event
 	causal  bool // keep causal histories
 	logging bool
 	log     []Access
 	did     []StepInfo
 	woken   []int32
+	stuck   []StepInfo
 	rounds  fairRounds
 	faults  faults
 	shared  idSet // what tasks do not have to themselves; see contended
@@ -73,9 +73,10 @@ type sim struct {
 func NewSim() *Machine {
 	m := &Machine{}
 	s := &sim{
-		m: m, all: make([]*Task, 0, 256), run: make([]*Task, 0, 256), pool: make([]*Task, 0, 256),
+		m: m, all: make([]*Task, 0, 256), pool: make([]*Task, 0, 256),
 		strands: make([]*strand, 0, 256), heap: make([]*alarm, 0, 64), seq: make([]uint16, 0, 4096),
 	}
+	s.choice.Runnable, s.choice.Changed = make([]*Task, 0, 256), make([]*Task, 0, 256)
 	m.sim, m.b = s, s
 	m.live = make([]*Obj, 0, 256)
 	return m
@@ -104,6 +105,9 @@ func (s *sim) toEnd() *Result {
 	if !s.killing && len(m.findings) == 0 {
 		s.leftovers()
 	}
+	if s.logging {
+		s.noteStuck()
+	}
 	s.unwindAll()
 	raceAcquire(unsafe.Pointer(&s.hash)) // the caller may look at all that the tasks did
 	if m.opt.AtEnd != nil && !s.pruned {
@@ -114,9 +118,9 @@ func (s *sim) toEnd() *Result {
 
 //go:norace
 func (s *sim) begin(ch Chooser, opt *Options) {
-	s.all, s.run, s.heap, s.seq = s.all[:0], s.run[:0], s.heap[:0], s.seq[:0]
+	s.all, s.heap, s.seq = s.all[:0], s.heap[:0], s.seq[:0]
+	s.choice.Runnable, s.choice.Changed = s.choice.Runnable[:0], s.choice.Changed[:0]
 	s.chooser, s.cur, s.next = ch, nil, nil
-	s.changed = s.changed[:0]
 	s.causal = s.logging || opt.Causal
 	s.faults.begin(ch, opt)
 	s.rounds.begin(opt)
@@ -124,16 +128,19 @@ func (s *sim) begin(ch Chooser, opt *Options) {
 	s.killing, s.pruned, s.ended = false, false, false
 	s.idleGen, s.tick = 0, 0
 	s.pending = nil
-	s.log, s.did, s.woken = s.log[:0], s.did[:0], s.woken[:0]
+	s.log, s.did, s.woken, s.stuck = s.log[:0], s.did[:0], s.woken[:0], s.stuck[:0]
 }
 
 //go:norace
 func (s *sim) result() *Result {
 	m := s.m
-	r := &Result{
-		Steps: s.steps, Hash: s.hash, State: s.fp, Findings: m.findings, Now: s.clock,
-		Fallible: m.fallible, Failed: m.failed, Pruned: s.pruned, Live: len(m.live),
+	if len(s.results) == 0 {
+		s.results = make([]Result, 32)
 	}
+	r := &s.results[0]
+	s.results = s.results[1:]
+	r.Steps, r.Hash, r.State, r.Findings, r.Now = s.steps, s.hash, s.fp, m.findings, s.clock
+	r.Fallible, r.Failed, r.Pruned, r.Live = m.fallible, m.failed, s.pruned, len(m.live)
 	s.names = s.names[:0]
 	for _, t := range s.all {
 		s.names = append(s.names, t.name)
@@ -188,7 +195,7 @@ func (s *sim) spawn(t *Task) {
 
 //go:norace
 func (s *sim) ready(t *Task) {
-	if s.logging && s.cur != nil {
+	if s.logging && s.cur != nil && t.ri == 0 {
 		s.woken = append(s.woken, int32(t.idx))
 	}
 	if s.m.rec != nil {
@@ -202,9 +209,9 @@ func (s *sim) ready(t *Task) {
 //go:norace
 func (s *sim) enable(t *Task) {
 	if t.ri == 0 {
-		s.run = append(s.run, t)
-		t.ri = len(s.run)
-		s.changed = append(s.changed, t)
+		s.choice.Runnable = append(s.choice.Runnable, t)
+		t.ri = len(s.choice.Runnable)
+		s.choice.Changed = append(s.choice.Changed, t)
 	}
 }
 
@@ -213,11 +220,11 @@ func (s *sim) unready(t *Task) {
 	if t.ri == 0 {
 		return
 	}
-	last := s.run[len(s.run)-1]
-	s.run[t.ri-1], last.ri = last, t.ri
-	s.run = s.run[:len(s.run)-1]
+	last := s.choice.Runnable[len(s.choice.Runnable)-1]
+	s.choice.Runnable[t.ri-1], last.ri = last, t.ri
+	s.choice.Runnable = s.choice.Runnable[:len(s.choice.Runnable)-1]
 	t.ri = 0
-	s.changed = append(s.changed, t)
+	s.choice.Changed = append(s.choice.Changed, t)
 	if s.rounds.on {
 		s.rounds.stopped(t)
 	}
@@ -291,24 +298,24 @@ func (t *Task) die() {
 func (s *sim) choose(last *Task) *Task {
 	s.choice.Last = last
 	switch {
-	case len(s.run) == 0:
+	case len(s.choice.Runnable) == 0:
 		if !s.idle() {
 			return nil
 		}
-		if len(s.run) == 1 {
-			return s.run[0]
+		if len(s.choice.Runnable) == 1 {
+			return s.choice.Runnable[0]
 		}
 		last = nil // it slept: the choice is as free as any other after a sleep
-	case len(s.run) == 1:
-		return s.run[0]
+	case len(s.choice.Runnable) == 1:
+		return s.choice.Runnable[0]
 	}
 	c := &s.choice
-	c.Step, c.Runnable, c.Changed, c.State, c.Cur = s.steps, s.run, s.changed, s.fp, nil
+	c.Step, c.State, c.Cur = s.steps, s.fp, nil
 	if last != nil && last.ri > 0 {
 		c.Cur = last
 	}
 	t := s.chooser.Pick(c)
-	s.changed = s.changed[:0]
+	c.Changed = c.Changed[:0]
 	if t == nil {
 		s.pruned, s.killing = true, true
 	}
@@ -355,7 +362,7 @@ func (s *sim) idle() bool {
 		d.idle()
 	}
 	s.expire()
-	if len(s.run) == 0 {
+	if len(s.choice.Runnable) == 0 {
 		return s.idle()
 	}
 	return true
@@ -479,7 +486,7 @@ func (s *sim) access(t *Task, k OpKind, c *cell, x uint64, write bool) {
 		s.freed(t, o)
 	}
 	if s.logging {
-		s.log = append(s.log, Access{c.id, o.c.id, int32(t.idx), write, k == OpFree, false})
+		s.log = append(s.log, Access{c.id, o.c.id, int32(t.idx), write, k == OpFree, false, false})
 		if c != t.pendCell && s.contended(t, k, c) {
 			s.entangle(t)
 		}
@@ -568,6 +575,7 @@ type Access struct {
 	Write        bool
 	Free         bool // the whole object goes
 	Attempt      bool // it did not come to pass: on a held lock, on what has been freed
+	Gated        bool // it could not come to pass before somebody let it: a token taken, a task waited for
 }
 
 // StepInfo is one scheduling step of a run, from one choice to the next, as searches see it.
@@ -577,6 +585,7 @@ type StepInfo struct {
 	Cell  uint64 // announced
 	First int32  // its accesses are Accesses()[First:] up to the First of the next step
 	Wakes int32  // whom it makes runnable, likewise in Wakes()
+	Fatal bool   // a finding ended the run within it
 }
 
 // attempted notes an operation that does not come to pass: on a held lock, on what has been freed.
@@ -594,7 +603,7 @@ func (s *sim) attempted(k OpKind, c *cell) {
 		s.freed(t, c.o)
 	}
 	if s.logging {
-		s.log = append(s.log, Access{c.id, c.o.c.id, int32(t.idx), true, k == OpFree, true})
+		s.log = append(s.log, Access{c.id, c.o.c.id, int32(t.idx), true, k == OpFree, true, false})
 	}
 }
 
@@ -628,10 +637,43 @@ func (s *sim) announced(t *Task) {
 	}
 }
 
+// gated notes that the access logged last had to wait for the one that allowed it.
+//
+//go:norace
+func (s *sim) gated() {
+	if n := len(s.log); s.logging && n > 0 {
+		s.log[n-1].Gated = true
+	}
+}
+
+// noteStuck keeps which tasks had announced an operation at the end of the run that they could not perform.
+//
+//go:norace
+func (s *sim) noteStuck() {
+	for _, t := range s.all {
+		if t.exited || t.ri > 0 {
+			continue
+		}
+		i := StepInfo{Task: int32(t.idx)}
+		i.Op, i.Cell = t.Pending()
+		s.stuck = append(s.stuck, i)
+	}
+}
+
 // LogAccesses makes the machine keep the accesses of each run, from now on. For searches.
 //
 //go:norace
 func (m *Machine) LogAccesses() { m.sim.logging = true }
+
+// LogsAccesses reports whether LogAccesses is in force; ForgetAccesses ends it. For searches.
+//
+//go:norace
+func (m *Machine) LogsAccesses() bool { return m.sim.logging }
+
+// ForgetAccesses makes the next run keep no accesses.
+//
+//go:norace
+func (m *Machine) ForgetAccesses() { m.sim.logging = false }
 
 // Accesses are those of the run under way, or of the last one, in order.
 //
@@ -642,6 +684,11 @@ func (m *Machine) Accesses() []Access { return m.sim.log }
 //
 //go:norace
 func (m *Machine) Steps() []StepInfo { return m.sim.did }
+
+// Stuck are the tasks that could not go on when the last run ended, with the operations they had announced.
+//
+//go:norace
+func (m *Machine) Stuck() []StepInfo { return m.sim.stuck }
 
 // Wakes are the tasks, by index, that steps made runnable by a wake-up or by making them, not by giving back a lock.
 //
@@ -858,6 +905,9 @@ func (s *sim) stop() {
 	}
 	if t := s.cur; t != nil && s.fresh && !s.killing {
 		s.seq = append(s.seq, uint16(t.idx)) // who was picked for the operation that did not come to pass
+	}
+	if n := len(s.did); n > 0 && s.logging && !s.killing && s.cur != nil {
+		s.did[n-1].Fatal = true
 	}
 	s.killing = true
 	if t := s.cur; t != nil {

@@ -43,6 +43,7 @@ type Task struct {
 	o     Obj    // owner of the task's own cells
 	c     cell   // the task as an object: state, wake-ups, stop
 	path  uint64 // identity in every interleaving: parent's path and birth number
+	from  *Task  // the task that made it, nil if none did
 	h     uint64 // sim: causal history
 	name  string
 	label string // its name among all of the run, with Options.Order or NameOps
@@ -162,6 +163,21 @@ func (t *Task) PendingObject() (k OpKind, objectID uint64) {
 	return t.pend, t.pendCell.o.c.id
 }
 
+// PendingName is the name of the cell that the task is about to operate on, "" if there is none. For choosers.
+//
+//go:norace
+func (t *Task) PendingName() string {
+	if t.pendCell == nil {
+		return ""
+	}
+	return t.pendCell.label()
+}
+
+// Parent is the task that made this one, nil if none did: the first task, a softirq. For choosers.
+//
+//go:norace
+func (t *Task) Parent() *Task { return t.from }
+
 // Runnable reports whether the task can perform an operation now. For choosers.
 //
 //go:norace
@@ -196,7 +212,9 @@ func (t *Task) Sleeping() bool { return t.parked }
 func (m *Machine) newTask(parent *Task, name string, ctx contextKind) *Task {
 	if parent != nil {
 		parent.births++
-		return m.newTaskAt(mix(parent.path+parent.births*cellStride), name, ctx)
+		t := m.newTaskAt(mix(parent.path+parent.births*cellStride), name, ctx)
+		t.from = parent
+		return t
 	}
 	m.statics++
 	return m.newTaskAt(mix(^(m.statics * cellStride)), name, ctx)

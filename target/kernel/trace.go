@@ -5,6 +5,7 @@ package kernel
 import (
 	"fmt"
 	"runtime"
+	"strings"
 )
 
 // Event is one visible operation as a person reads it.
@@ -167,4 +168,32 @@ func (r *recorder) oops(t *Task, text string, stack []Frame) {
 	r.g.lock(r.m)
 	r.events = append(r.events, e)
 	r.g.unlock(r.m)
+}
+
+// At is the call of the port, or of the harness, in which c.Cur is about to perform its operation. It costs a walk over
+// the stack, and can be asked within Pick only. Nothing is known without a Cur, and in race builds, where the choice is
+// not made on the stack of the task.
+//
+//go:norace
+func (c *Choice) At() Frame {
+	if c.Cur == nil || raceEnabled {
+		return Frame{}
+	}
+	var pcs [48]uintptr
+	n := runtime.Callers(2, pcs[:])
+	it := runtime.CallersFrames(pcs[:n])
+	below := false // the floor, which asked the chooser
+	for {
+		f, more := it.Next()
+		name, ok := strings.CutPrefix(f.Function, modulePath)
+		switch {
+		case ok && inFloor(name, f.File):
+			below = true
+		case ok && below:
+			return Frame{Func: shortFunc(name), File: shortFile(f.File), Line: f.Line}
+		}
+		if !more {
+			return Frame{}
+		}
+	}
 }
