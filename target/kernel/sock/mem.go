@@ -358,10 +358,11 @@ func (memNet) recv(sk *Sock, iov [][]byte, peek bool) int {
 		return -kernel.ENOTCONN
 	}
 	q := pair.q[sk.mem.side]
-	q = sk.arrived(q[:min(len(q), sk.skRcvbuf, space(iov))])
+	q = q[:min(len(q), sk.skRcvbuf)]
+	here := sk.arrived(q[:min(len(q), space(iov))])
 	n := 0
 	for _, b := range iov {
-		n += copy(b, q[n:])
+		n += copy(b, here[n:])
 	}
 	if n > 0 {
 		if !peek {
