@@ -245,7 +245,7 @@ var broken = []struct {
 	{"start", "nlmsvc_timeout is not set when the start call returns", func(cur *kernel.Task, w *tiny) {
 		w.Started("nlmsvc_timeout", 0)
 	}},
-	{"start", "lockd_up fails", func(cur *kernel.Task, w *tiny) { w.StartFailed("lockd_up", -kernel.ENOMEM) }},
+	{"start", "lockd_up fails", func(cur *kernel.Task, w *tiny) { w.StartFailed("lockd_up", -kernel.ENOMEM, 1) }},
 
 	{"stop", "svc_set_num_threads succeeds and leaves another number of threads", func(cur *kernel.Task, w *tiny) {
 		w.start(cur)

@@ -33,7 +33,11 @@ func (s *Subject) Started(name string, value int64) {
 	}
 }
 
-// StartFailed is called by an actor whose start call returned an error although nothing was made to fail.
-func (s *Subject) StartFailed(what string, err int) {
+// StartFailed is called by an actor whose start call returned an error, for the times-th time. It returns only if as many
+// steps of this run were made to fail.
+func (s *Subject) StartFailed(what string, err, times int) {
+	if s.M.Departed(kernel.DecideAlloc) >= times {
+		return
+	}
 	s.fire("start", what+" fails", fmt.Sprintf("%s returned %s", what, kernel.ErrName(err)))
 }

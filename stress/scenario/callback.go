@@ -25,8 +25,8 @@ var callbackStart = &Scenario{
 	Actor: "mount",
 	Params: []Param{
 		{Name: "minor", Doc: "minor version: 0 has a listener, 1 the back channel of a connection", Max: 1},
-		{Name: "clients", Doc: "servers that call back", Default: 1, Min: 1, Max: 3},
-		{Name: "requests", Doc: "calls of each server; 0: it only connects, for minor 0", Default: 1, Max: 3},
+		{Name: "clients", Doc: "servers that call back", Default: 1, Min: 1, Max: 3, Amount: true},
+		{Name: "requests", Doc: "calls of each server; 0: it only connects, for minor 0", Default: 1, Max: 3, Amount: true},
 		{Name: "ipv6", Doc: "0: a kernel without IPv6", Default: 1, Max: 1},
 		stopParam,
 	},
@@ -62,7 +62,7 @@ func (w *World) callbackBackchannel(cur *kernel.Task) {
 	n, early := w.P.Get("clients"), w.P.Get("stop") == 2
 	bc := w.newBackchannel(cur, n)
 	if bc == nil {
-		w.StartFailed("xprt_setup_backchannel", -kernel.ENOMEM)
+		w.StartFailed("xprt_setup_backchannel", -kernel.ENOMEM, 1)
 		return
 	}
 	up := kernel.StaticObj[gate](w.M, "callback_up")
@@ -97,13 +97,9 @@ type gate struct {
 	open kernel.Completion
 }
 
-// callbackUp brings the callback service of a minor version up in the initial namespace; it must not fail.
+// callbackUp brings the callback service of a minor version up in the initial namespace.
 func (w *World) callbackUp(cur *kernel.Task, minor int, xprt *sunrpc.RpcXprt) {
-	err := 0
-	within(cur, "nfs_callback_up", func() { err = w.Nfs.NfsCallbackUp(cur, minor, xprt, w.Init) })
-	if err != 0 {
-		w.StartFailed("nfs_callback_up", err)
-	}
+	w.insist(cur, "nfs_callback_up", 0, func() int { return w.Nfs.NfsCallbackUp(cur, minor, xprt, w.Init) })
 }
 
 // callbackDown takes back a callbackUp.

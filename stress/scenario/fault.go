@@ -39,21 +39,30 @@ var faultInjection = &Scenario{
 	},
 }
 
+// insist calls start, which starts something or fails without a trace, until it succeeds. It fails as often as a step of it
+// was made to fail, at most; it has failed that many times before.
+func (w *World) insist(cur *kernel.Task, what string, failed int, start func() int) {
+	for {
+		err := 0
+		within(cur, what, func() { err = start() })
+		if err >= 0 {
+			return
+		}
+		failed++
+		w.StartFailed(what, err, failed)
+	}
+}
+
 // tryStart calls start, which takes back all it did if it fails, and calls it again then. The second call must
 // succeed: only one step is made to fail.
 func (w *World) tryStart(cur *kernel.Task, what string, start func() int) {
 	before := len(w.M.LiveObjects())
-	call := func() (err int) {
-		within(cur, what, func() { err = start() })
-		return err
-	}
-	err := call()
+	err := 0
+	within(cur, what, func() { err = start() })
 	if err >= 0 {
 		return
 	}
-	if w.M.Options().FailAt == 0 {
-		w.StartFailed(what, err)
-	}
+	w.StartFailed(what, err, 1)
 	w.M.SynchronizeRcu(cur)
 	settle(cur) // events of sockets that are gone
 	if live := w.M.LiveObjects(); len(live) != before {
@@ -64,15 +73,13 @@ func (w *World) tryStart(cur *kernel.Task, what string, start func() int) {
 		w.report("leak", what+" fails and leaves something behind",
 			fmt.Sprintf("%s: %d objects more\n%s", kernel.ErrName(err), len(live)-before, strings.Join(names, "\n")))
 	}
-	if err = call(); err < 0 {
-		w.StartFailed(what+" after a failure", err)
-	}
+	w.insist(cur, what+" after a failure", 1, start)
 }
 
-// reach makes sure that a service answers: one attempt may meet the step that fails.
+// reach makes sure that a service answers: attempts may meet the steps that fail, or the client's timeout comes early.
 func (w *World) reach(cur *kernel.Task, prot int, prog, vers uint32, port uint16) {
-	const attempts = 3
-	for range attempts {
+	attempts := 0
+	for ; attempts < 3+w.M.Departed(kernel.DecideAlloc)+w.M.Departed(kernel.DecideTimer); attempts++ {
 		c := w.newClient(w.Init, prot, prog, vers, 1, true)
 		c.run(cur, port)
 		if len(c.xs[0].Replies) > 0 {

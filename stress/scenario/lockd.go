@@ -29,7 +29,7 @@ var lockdStart = &Scenario{
 	// One task starts and stops, as a mount does: what only it touches is then known to be its own.
 	Actor: "mount",
 	Params: []Param{
-		{Name: "clients", Doc: "clients, each with one request", Default: 1, Min: 1, Max: 3},
+		{Name: "clients", Doc: "clients, each with one request", Default: 1, Min: 1, Max: 3, Amount: true},
 		protoParam,
 		rpcbindParam,
 		stopParam,
@@ -61,13 +61,9 @@ func protocol(proto, i int) int {
 	return sock.IPPROTO_TCP
 }
 
-// lockdUp brings lockd up for a mount, which makes an RPC client right after; it must not fail.
+// lockdUp brings lockd up for a mount, which makes an RPC client right after.
 func (w *World) lockdUp(cur *kernel.Task, net *sock.Net) {
-	err := 0
-	within(cur, "lockd_up", func() { err = w.Lockd.LockdUp(cur, net) })
-	if err != 0 {
-		w.StartFailed("lockd_up", err)
-	}
+	w.insist(cur, "lockd_up", 0, func() int { return w.Lockd.LockdUp(cur, net) })
 	w.Started("nlmsvc_timeout", int64(w.Lockd.NlmBindHost(cur)))
 }
 

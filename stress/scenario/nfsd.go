@@ -84,14 +84,12 @@ func (d *nfsd) listen(cur *kernel.Task, net *sock.Net) int {
 
 // setThreads is what an administrator does: from now on there are n threads. -errno.
 func (d *nfsd) setThreads(cur *kernel.Task, n int) int {
-	err := 0
-	within(cur, "svc_set_num_threads", func() {
-		d.mutex.Lock(cur)
-		if err = sunrpc.SvcSetNumThreads(cur, d.serv, nil, n); err == 0 {
-			d.w.Resized(d.serv, nil, n)
-		}
-		d.mutex.Unlock(cur)
-	})
+	d.mutex.Lock(cur)
+	defer d.mutex.Unlock(cur)
+	err := sunrpc.SvcSetNumThreads(cur, d.serv, nil, n)
+	if err == 0 {
+		d.w.Resized(d.serv, nil, n)
+	}
 	return err
 }
 
@@ -114,9 +112,9 @@ var resize = &Scenario{
 	Name: "resize",
 	Doc:  "administrators change the number of threads of a pooled service while clients use it",
 	Params: []Param{
-		{Name: "threads", Doc: "the most threads", Default: 2, Min: 1, Max: 4},
-		{Name: "admins", Doc: "administrators", Default: 2, Min: 1, Max: 3},
-		{Name: "clients", Doc: "clients, each with one request", Default: 1, Max: 3},
+		{Name: "threads", Doc: "the most threads", Default: 2, Min: 1, Max: 4, Amount: true},
+		{Name: "admins", Doc: "administrators", Default: 2, Min: 1, Max: 3, Amount: true},
+		{Name: "clients", Doc: "clients, each with one request", Default: 1, Max: 3, Amount: true},
 		{Name: poolsParam, Doc: "pools, one a CPU; more than one only without clients", Default: 1, Min: 1, Max: 2},
 	},
 	Main: func(cur *kernel.Task, w *World) {
@@ -126,12 +124,10 @@ var resize = &Scenario{
 		}
 		d := w.newNfsd(cur, "nfsd_mutex", false)
 		if d == nil {
-			w.StartFailed("svc_create_pooled", -kernel.ENOMEM)
+			w.StartFailed("svc_create_pooled", -kernel.ENOMEM, 1)
 			return
 		}
-		if err := d.listen(cur, w.Init); err < 0 {
-			w.StartFailed("svc_create_xprt", err)
-		}
+		w.insist(cur, "svc_create_xprt", 0, func() int { return d.listen(cur, w.Init) })
 		if pools == 1 { // the pools of a service need not all have a thread, and who arrives at an empty one waits
 			for range w.P.Get("clients") {
 				c := w.newClient(w.Init, sock.IPPROTO_UDP, nfsProgram, nfsVersion, 1, false)
@@ -156,11 +152,9 @@ var resize = &Scenario{
 	},
 }
 
-// mustSet is setThreads where nothing was made to fail.
+// mustSet is setThreads that succeeds in the end.
 func (d *nfsd) mustSet(cur *kernel.Task, n int) {
-	if err := d.setThreads(cur, n); err != 0 {
-		d.w.StartFailed("svc_set_num_threads", err)
-	}
+	d.w.insist(cur, "svc_set_num_threads", 0, func() int { return d.setThreads(cur, n) })
 }
 
 // carelessAdmin is the case that was called a strange one in 2014: a thread that is started by hand, as lockd and the
@@ -178,7 +172,7 @@ var carelessAdmin = &Scenario{
 	Main: func(cur *kernel.Task, w *World) {
 		d := w.newNfsd(cur, "nlmsvc_mutex", true)
 		if d == nil {
-			w.StartFailed("svc_create", -kernel.ENOMEM)
+			w.StartFailed("svc_create", -kernel.ENOMEM, 1)
 			return
 		}
 		careful := w.P.Get("mutex") == 1
@@ -194,7 +188,7 @@ var carelessAdmin = &Scenario{
 					d.mutex.Lock(cur)
 				}
 				if err := sunrpc.SvcSetNumThreads(cur, d.serv, pool, 0); err != 0 {
-					w.StartFailed("svc_set_num_threads", err)
+					w.StartFailed("svc_set_num_threads", err, 1)
 				}
 				if careful {
 					w.Resized(d.serv, pool, 0)
@@ -221,13 +215,13 @@ func (d *nfsd) startByHand(cur *kernel.Task) {
 	defer d.mutex.Unlock(cur)
 	rqstp, err := sunrpc.SvcPrepareThread(cur, d.serv, d.serv.SvPools[0], sunrpc.NUMA_NO_NODE)
 	if err != 0 {
-		d.w.StartFailed("svc_prepare_thread", err)
+		d.w.StartFailed("svc_prepare_thread", err, 1)
 		return
 	}
 	task := d.w.M.KthreadCreate(cur, nfsdThread, rqstp, d.serv.SvName)
 	if kernel.IsErr(task) {
 		sunrpc.SvcExitThread(cur, rqstp)
-		d.w.StartFailed("kthread_create", kernel.PtrErr(task))
+		d.w.StartFailed("kthread_create", kernel.PtrErr(task), 1)
 		return
 	}
 	rqstp.RqTask.Store(task)

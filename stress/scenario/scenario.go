@@ -22,6 +22,7 @@ import (
 type Param struct {
 	Name, Doc         string
 	Default, Min, Max int
+	Amount            bool // less of it is less work
 }
 
 // Params are values for the parameters of a scenario. The zero value leaves all to their defaults.
@@ -135,6 +136,23 @@ func (s *Scenario) ParseParams(text string) (Params, error) {
 		p = p.With(name, n)
 	}
 	return p, nil
+}
+
+// Smaller are the parameters with which the scenario does less work than with p, the boldest first: one amount at its
+// least, one amount halved.
+func (s *Scenario) Smaller(p Params) []Params {
+	var least, half []Params
+	for _, x := range s.Params {
+		n := p.Get(x.Name)
+		if !x.Amount || n <= x.Min {
+			continue
+		}
+		least = append(least, p.With(x.Name, x.Min))
+		if h := max(n/2, x.Min); h != x.Min {
+			half = append(half, p.With(x.Name, h))
+		}
+	}
+	return append(least, half...)
 }
 
 func (s *Scenario) param(name string) *Param {

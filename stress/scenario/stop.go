@@ -12,7 +12,7 @@ var startStopRestart = &Scenario{
 	Name: "start-stop-restart",
 	Doc:  "lockd comes up, answers and goes down, several times over",
 	Params: []Param{
-		{Name: "rounds", Doc: "lives of lockd", Default: 2, Min: 1, Max: 5},
+		{Name: "rounds", Doc: "lives of lockd", Default: 2, Min: 1, Max: 5, Amount: true},
 		protoParam,
 		rpcbindParam,
 	},
@@ -37,8 +37,8 @@ var stopUnderLoad = &Scenario{
 	Name: "stop-under-load",
 	Doc:  "lockd goes down while clients use it",
 	Params: []Param{
-		{Name: "clients", Doc: "clients", Default: 2, Min: 1, Max: 3},
-		{Name: "requests", Doc: "requests of each client", Default: 1, Min: 1, Max: 4},
+		{Name: "clients", Doc: "clients", Default: 2, Min: 1, Max: 3, Amount: true},
+		{Name: "requests", Doc: "requests of each client", Default: 1, Min: 1, Max: 4, Amount: true},
 		{Name: "proto", Doc: protoParam.Doc, Default: 2, Max: 2},
 		{Name: "signal", Doc: "1: nfsd runs as well, and somebody sends lockd a SIGKILL: grace starts again", Max: 1},
 		rpcbindParam,
@@ -87,15 +87,15 @@ var secondNet = &Scenario{
 	Name: "second-net",
 	Doc:  "lockd comes up and goes down in two network namespaces at a time",
 	Params: []Param{
-		{Name: "clients", Doc: "clients in the second namespace, each with one request", Default: 1, Max: 2},
-		{Name: "rounds", Doc: "how often lockd comes and goes in the first", Default: 1, Min: 1, Max: 3},
+		{Name: "clients", Doc: "clients in the second namespace, each with one request", Default: 1, Max: 2, Amount: true},
+		{Name: "rounds", Doc: "how often lockd comes and goes in the first", Default: 1, Min: 1, Max: 3, Amount: true},
 		protoParam,
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {
 		net, rpcb := w.newNet(cur, "net1")
 		if net == nil {
-			w.StartFailed("copy_net_ns", -kernel.ENOMEM)
+			w.StartFailed("copy_net_ns", -kernel.ENOMEM, 1)
 			return
 		}
 		w.Lockd = lockd.New(cur, w.Rpc, w.Init)

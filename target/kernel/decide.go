@@ -88,6 +88,21 @@ func (m *Machine) Decide(kind DecisionKind, n int, site string) int {
 	return m.sim.decide(kind, n, site)
 }
 
+// Departed is how many decisions of a kind have not been the ordinary one in this run; the step that Options.FailAt makes
+// fail counts as one of DecideAlloc. For oracles.
+//
+//go:norace
+func (m *Machine) Departed(kind DecisionKind) int {
+	n := 0
+	if m.sim != nil && m.opt.Faults[kind] != 0 {
+		n = m.opt.Faults[kind] - m.sim.faults.left[kind]
+	}
+	if kind == DecideAlloc && m.failAt != 0 && m.fallible >= m.failAt {
+		n++
+	}
+	return n
+}
+
 //go:norace
 func (s *sim) decide(kind DecisionKind, n int, site string) int {
 	f, t := &s.faults, s.cur

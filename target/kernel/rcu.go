@@ -11,6 +11,7 @@ type rcuState struct {
 	readers int // sections open now, over all tasks
 	gen     uint64
 	pending []*rcuCallback
+	late    int // grace periods that are over and have not ended: the run does not end before they do
 	soft    Softirq
 }
 
@@ -25,7 +26,7 @@ type rcuCallback struct {
 func (r *rcuState) reset(m *Machine) {
 	r.m = m
 	r.c.init(&m.static, "rcu")
-	r.readers, r.gen = 0, 0
+	r.readers, r.gen, r.late = 0, 0, 0
 	r.pending = r.pending[:0]
 	r.soft.Init(&m.static, "rcu")
 }
@@ -138,9 +139,10 @@ func (r *rcuState) raise(cb *rcuCallback) {
 		r.c.acquire()
 		cb.fn()
 	}
-	if cb.late {
-		m := r.m
-		m.b.arm(&alarm{when: m.b.now() + 1, fire: func(*alarm) { r.soft.raise(fn) }, ours: true})
+	if cb.late { // by a decision, so in sim
+		r.late++
+		fire := func(*alarm) { r.late--; r.soft.raise(fn) }
+		r.m.b.arm(&alarm{when: r.m.b.now() + 1, fire: fire, ours: true})
 		return
 	}
 	r.soft.raise(fn)

@@ -334,7 +334,7 @@ func (s *sim) idle() bool {
 	}
 	defer s.setCur(s.cur)
 	s.cur = nil
-	if s.mainT.exited && !s.ended {
+	if s.mainT.exited && !s.ended && s.m.rcu.late == 0 {
 		s.ended = true
 	}
 	if q := s.m.opt.Quiescent; q != nil {
@@ -424,6 +424,9 @@ func (s *sim) touch(t *Task, x uint64) {
 func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	if t == nil || t.dying {
 		return
+	}
+	if t.stores != nil {
+		t.stores.fence(t, k, aux)
 	}
 	s.steps++
 	s.fresh = false
@@ -811,6 +814,13 @@ func (s *sim) tryAcquire(l *rawLock) bool {
 //go:norace
 func (s *sim) release(l *rawLock) {
 	l.c.release()
+	s.open(l)
+}
+
+// open lets those go on who want the lock.
+//
+//go:norace
+func (s *sim) open(l *rawLock) {
 	l.held = false
 	for p := l.pending; p != nil; p = p.alsoPending {
 		s.enable(p)
