@@ -38,8 +38,9 @@ type plan struct {
 	scenario *scenario.Scenario
 	params   scenario.Params
 	schedule schedule
-	about    func() string         // the decoded input, for a person
-	check    func() (wrong string) // what the run of a sound target must have led to; nil: the oracles suffice
+	faults   [kernel.DecisionKinds]int // what may happen beside the order of tasks
+	about    func() string             // the decoded input, for a person
+	check    func() (wrong string)     // what the run of a sound target must have led to; nil: the oracles suffice
 }
 
 // patience is how long one input may take. Go's engine gives up after ten seconds, without a word about where.
@@ -101,7 +102,7 @@ func body(target string, decode func() *plan) (out outcome) {
 	}()
 	m := machine()
 	p := decode()
-	opt := kernel.Options{MaxSteps: maxSteps}
+	opt := kernel.Options{MaxSteps: maxSteps, Faults: p.faults}
 	res := p.scenario.Run(m, p.schedule.chooser(), p.params, opt)
 	out.hash, out.steps = res.Hash, res.Steps
 	if wrong := p.wrong(res); wrong != "" {
@@ -129,7 +130,7 @@ func (p *plan) wrong(res *kernel.Result) string {
 // explain runs a failing input again, with a record.
 func explain(target string, m *kernel.Machine, p *plan, wrong string, hash uint64) *Failure {
 	count := explore.Counter{Chooser: p.schedule.chooser()}
-	res := p.scenario.Run(m, &count, p.params, kernel.Options{MaxSteps: maxSteps, Record: true})
+	res := p.scenario.Run(m, &count, p.params, kernel.Options{MaxSteps: maxSteps, Faults: p.faults, Record: true})
 	f := &Failure{Target: target, Title: wrong}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n%s", p.scenario.Name, p.params, p.about())

@@ -10,7 +10,7 @@ import (
 )
 
 // schedule is the part of the data that says who performs the next visible operation: a byte that says how it is
-// spelled, and the spelling. When the bytes end the task goes on that ran last. There are several spellings, because an
+// spelled and what may happen beside, and the spelling. When the bytes end the task goes on that ran last. There are several spellings, because an
 // engine tries short inputs and small changes: what takes hundreds of right bytes in one takes a few in another.
 type schedule struct {
 	how byte
@@ -37,8 +37,47 @@ func split(data []byte) (s schedule, rest []byte) {
 	return schedule{data[0], data[2 : 2+n]}, data[2+n:]
 }
 
+// departures is how many decisions of which kind may be other than the ordinary ones: two of one kind, or none.
+func (s schedule) departures() (budget [kernel.DecisionKinds]int) {
+	if kind := int(s.how)/len(spellings) - 1; kind >= 0 && kind < len(budget) {
+		budget[kind] = 2
+	}
+	return budget
+}
+
 // chooser is the schedule for one run.
 func (s schedule) chooser() kernel.Chooser {
+	ch := s.order()
+	if _, ok := ch.(kernel.Decider); ok {
+		return ch
+	}
+	h := hash(s.b)
+	return &departing{Chooser: ch, h: h, at: [2]int{int(h >> 8 % decidedWithin), int(h >> 32 % decidedWithin)}}
+}
+
+// decidedWithin bounds the decisions among which departing draws.
+const decidedWithin = 64
+
+// departing adds to the order of a chooser that decides nothing itself up to two departures from the ordinary course, at
+// decisions that the data draw.
+type departing struct {
+	kernel.Chooser
+	h     uint64
+	at    [2]int
+	asked int
+}
+
+// Decide implements kernel.Decider.
+func (c *departing) Decide(d *kernel.Decision) int {
+	c.asked++
+	if c.asked-1 != c.at[0] && c.asked-1 != c.at[1] {
+		return 0
+	}
+	return 1 + int(c.h>>56)%(d.N-1)
+}
+
+// order says who goes on.
+func (s schedule) order() kernel.Chooser {
 	switch spellings[s.how%byte(len(spellings))] {
 	case pairs:
 		var out []byte

@@ -47,6 +47,9 @@ func startup(data []byte) func() *plan {
 		if rest := data[len(head):]; len(rest) > 0 {
 			sched = schedule{rest[0], rest[1:]}
 		}
-		return &plan{scenario: s, params: p, schedule: sched, about: func() string { return fmt.Sprintf("schedule of %d bytes\n", len(sched.b)) }}
+		return &plan{
+			scenario: s, params: p, schedule: sched, faults: sched.departures(),
+			about: func() string { return fmt.Sprintf("schedule of %d bytes\n", len(sched.b)) },
+		}
 	}
 }
