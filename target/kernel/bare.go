@@ -19,7 +19,7 @@ func (m *Machine) RunBare(ch Chooser, opt Options, name string, main func(cur *T
 		return m.runFree(opt, name, main)
 	}
 	m.sim.begin(ch, &opt)
-	m.reset(opt)
+	m.reset(&opt)
 	m.sim.mainT = m.Go(nil, name, main)
 	return m.sim.toEnd()
 }

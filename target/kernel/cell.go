@@ -71,9 +71,9 @@ func (v *Var[T]) Init(o *Obj, name string) { v.c.init(o, name) }
 //
 //go:norace
 func (v *Var[T]) Load() T {
-	v.c.visible(OpLoad, 0)
+	t := v.c.visible(OpLoad, 0)
 	v.c.plainRead(OpLoad)
-	x := v.v
+	x := v.forward(t, v.v)
 	if m := v.c.o.m; m.rec != nil {
 		m.rec.text("%s -> %s", v.c.label(), describe(x))
 	}
@@ -84,6 +84,9 @@ func (v *Var[T]) Load() T {
 //
 //go:norace
 func (v *Var[T]) Store(x T) {
+	if v.c.o.m.tso && v.c.storeLate(OpStore, v, x) {
+		return
+	}
 	v.c.visible(OpStore, 0)
 	v.c.plainWrite(OpStore)
 	v.v = x
@@ -144,13 +147,14 @@ func (a *Atomic) Init(o *Obj, name string) { a.c.init(o, name); a.v = 0 }
 //
 //go:norace
 func (a *Atomic) Read() int64 {
-	a.c.visible(OpRead, 0)
+	t := a.c.visible(OpRead, 0)
 	a.c.acquireAtomic()
 	m := a.c.o.m
 	v := a.v
 	if m.sim == nil {
 		v = atomic.LoadInt64(&a.v)
 	}
+	v = a.forward(t, v)
 	if m.rec != nil {
 		m.rec.text("%s -> %d", a.c.label(), v)
 	}
@@ -161,6 +165,9 @@ func (a *Atomic) Read() int64 {
 //
 //go:norace
 func (a *Atomic) Set(n int64) {
+	if a.c.o.m.tso && a.c.storeLate(OpSet, a, n) {
+		return
+	}
 	a.c.visible(OpSet, uint64(n))
 	a.c.mergeAtomic()
 	m := a.c.o.m
@@ -198,22 +205,26 @@ func (a *Atomic) AddReturn(n int64) int64 {
 // Add is atomic_add.
 //
 //go:norace
-func (a *Atomic) Add(n int64) { a.AddReturn(n) }
+func (a *Atomic) Add(n int64) {
+	if !a.c.o.m.weak || !a.c.storeLate(OpAdd, a, lateAdd(n)) {
+		a.AddReturn(n)
+	}
+}
 
 // Sub is atomic_sub.
 //
 //go:norace
-func (a *Atomic) Sub(n int64) { a.AddReturn(-n) }
+func (a *Atomic) Sub(n int64) { a.Add(-n) }
 
 // Inc is atomic_inc.
 //
 //go:norace
-func (a *Atomic) Inc() { a.AddReturn(1) }
+func (a *Atomic) Inc() { a.Add(1) }
 
 // Dec is atomic_dec.
 //
 //go:norace
-func (a *Atomic) Dec() { a.AddReturn(-1) }
+func (a *Atomic) Dec() { a.Add(-1) }
 
 // DecAndTest is atomic_dec_and_test: true when the counter reached 0.
 //
@@ -299,19 +310,22 @@ func (f *Flags) say(what string, n int, was bool) {
 // visible is [cell.visible] for an operation on bit n, which is part of the operation's name.
 //
 //go:norace
-func (f *Flags) visible(k OpKind, n int) {
+func (f *Flags) visible(k OpKind, n int) *Task {
 	if m := f.c.o.m; m.order != nil {
 		if t := m.b.here(); t != nil {
 			t.pendBit = n
 		}
 	}
-	f.c.visible(k, uint64(n))
+	return f.c.visible(k, uint64(n))
 }
 
 // SetBit is set_bit. Any context.
 //
 //go:norace
 func (f *Flags) SetBit(n int) {
+	if f.c.o.m.weak && f.c.storeLate(OpBitSet, f, lateSet(n)) {
+		return
+	}
 	f.visible(OpBitSet, n)
 	f.c.mergeAtomic()
 	f.or(1 << n)
@@ -327,6 +341,9 @@ func (f *Flags) Preset(n int) { f.v |= 1 << n }
 //
 //go:norace
 func (f *Flags) ClearBit(n int) {
+	if f.c.o.m.weak && f.c.storeLate(OpBitClear, f, lateClear(n)) {
+		return
+	}
 	f.visible(OpBitClear, n)
 	f.c.mergeAtomic()
 	f.and(^(uint64(1) << n))
@@ -337,9 +354,9 @@ func (f *Flags) ClearBit(n int) {
 //
 //go:norace
 func (f *Flags) TestBit(n int) bool {
-	f.visible(OpBitTest, n)
+	t := f.visible(OpBitTest, n)
 	f.c.acquireAtomic()
-	was := f.word()>>n&1 != 0
+	was := f.forward(t, f.word())>>n&1 != 0
 	f.say("test_bit", n, was)
 	return was
 }
@@ -348,9 +365,9 @@ func (f *Flags) TestBit(n int) bool {
 //
 //go:norace
 func (f *Flags) TestAny(bits ...int) bool {
-	f.c.visible(OpRead, 0)
+	t := f.c.visible(OpRead, 0)
 	f.c.acquireAtomic()
-	w, mask := f.word(), uint64(0)
+	w, mask := f.forward(t, f.word()), uint64(0)
 	for _, n := range bits {
 		mask |= 1 << n
 	}

@@ -60,6 +60,8 @@ type faults struct {
 	nobodys  [DecisionKinds]uint16
 	decided  []Decided
 	question Decision
+	asking   bool // race builds: the loop is to answer
+	answer   int
 }
 
 //go:norace
@@ -88,19 +90,14 @@ func (m *Machine) Decide(kind DecisionKind, n int, site string) int {
 	return m.sim.decide(kind, n, site)
 }
 
-// Departed is how many decisions of a kind have not been the ordinary one in this run; the step that Options.FailAt makes
-// fail counts as one of DecideAlloc. For oracles.
+// Departed is how many decisions of a kind have not been the ordinary one in this run. For oracles.
 //
 //go:norace
 func (m *Machine) Departed(kind DecisionKind) int {
-	n := 0
-	if m.sim != nil && m.opt.Faults[kind] != 0 {
-		n = m.opt.Faults[kind] - m.sim.faults.left[kind]
+	if m.sim == nil || m.opt.Faults[kind] == 0 {
+		return 0
 	}
-	if kind == DecideAlloc && m.failAt != 0 && m.fallible >= m.failAt {
-		n++
-	}
-	return n
+	return m.opt.Faults[kind] - m.sim.faults.left[kind]
 }
 
 //go:norace
@@ -115,7 +112,7 @@ func (s *sim) decide(kind DecisionKind, n int, site string) int {
 		return 0
 	}
 	f.question = Decision{Kind: kind, N: n, Task: t, Nth: int(*count), Site: site, Step: s.steps}
-	v := f.decider.Decide(&f.question)
+	v := f.ask()
 	if v == 0 {
 		return 0
 	}
@@ -133,6 +130,20 @@ func (s *sim) decide(kind DecisionKind, n int, site string) int {
 		s.m.rec.decided(t, &f.decided[len(f.decided)-1])
 	}
 	return v
+}
+
+// ask puts the question to the chooser. In race builds the loop does that for the task, as it asks who runs next: on the
+// task's own goroutine the detector would see the chooser's state without any order.
+//
+//go:norace
+func (f *faults) ask() int {
+	t := f.question.Task
+	if !raceEnabled || t == nil {
+		return f.decider.Decide(&f.question)
+	}
+	f.asking = true
+	t.handOver()
+	return f.answer
 }
 
 // maybeEarly lets the chooser say whether the alarm that has just been armed may go off before the machine has nothing
@@ -212,11 +223,12 @@ type fairRounds struct {
 	gen  uint64 // number of the round under way
 	left int    // tasks of this round that have not performed an operation
 	call uint64 // after which round to call
+	due  bool   // the call is to be made before anybody goes on
 }
 
 //go:norace
 func (r *fairRounds) begin(opt *Options) {
-	*r = fairRounds{on: opt.Rounds != nil, call: uint64(max(opt.RoundsEvery, 1))}
+	*r = fairRounds{on: opt.Rounds != nil && !raceEnabled, call: uint64(max(opt.RoundsEvery, 1))}
 }
 
 // performed notes that t has performed an operation, and ends the round if t was the last to do so.
@@ -229,13 +241,23 @@ func (r *fairRounds) performed(s *sim, t *Task) {
 	}
 	if r.gen == r.call {
 		r.call += uint64(max(s.m.opt.RoundsEvery, 1))
-		s.m.opt.Rounds()
+		r.due = true
 	}
 	r.gen++
 	for _, u := range s.choice.Runnable {
 		u.round = r.gen
 	}
 	r.left = len(s.choice.Runnable)
+}
+
+// tell makes the call that is due, outside any task.
+//
+//go:norace
+func (r *fairRounds) tell(s *sim) {
+	r.due = false
+	defer s.setCur(s.cur)
+	s.cur = nil
+	s.m.opt.Rounds()
 }
 
 // stopped notes that the round need not wait for t any longer.

@@ -248,6 +248,22 @@ func (d *detector) resumed(t *Task) {
 	d.clock(t.idx + 1).join(*d.clock(0))
 }
 
+// snapshot is what a release of the running task would publish now.
+//
+//go:norace
+func (d *detector) snapshot() clock {
+	i, k := d.actor()
+	var out clock
+	out.join(*k)
+	(*k)[i]++
+	return out
+}
+
+// publish is a merge of what was snapshot before.
+//
+//go:norace
+func (d *detector) publish(c *cell, order clock) { d.shadow(c).published.join(order) }
+
 //go:norace
 func (d *detector) read(c *cell, k OpKind) {
 	i, now := d.actor()
@@ -317,7 +333,8 @@ func (d *detector) race(c *cell, first, second *touch) {
 	if !d.m.firstTime("data race: " + title) {
 		return
 	}
-	text := "Nothing orders these two accesses of " + c.o.Name() + "'s " + c.name + ":\n" + d.describe(first) + d.describe(second)
+	text := fmt.Sprintf("Nothing orders these two accesses of %s's %s:\n%s%s",
+		c.o.Name(), c.name, d.describe(first), d.describe(second))
 	stack := second.stack()
 	d.m.Report(&Finding{
 		Oracle: "data-race", Title: title, Text: text, Stack: stack, Func: targetFunc(stack), Symmetric: true,
@@ -336,13 +353,7 @@ func raceTitle(c *cell, a, b *touch) string {
 }
 
 //go:norace
-func (x *touch) stack() []Frame {
-	n := 0
-	for n < touchDepth && x.pcs[n] != 0 {
-		n++
-	}
-	return frames(x.pcs[:n])
-}
+func (x *touch) stack() []Frame { return frames(known(x.pcs[:])) }
 
 // site is the function in which the access is: the innermost of the port, else of whoever called the floor.
 //

@@ -61,7 +61,7 @@ func (f *free) here() *Task {
 func (m *Machine) runFree(opt Options, name string, main func(cur *Task)) *Result {
 	f := m.b.(*free)
 	f.start = time.Now()
-	m.reset(opt)
+	m.reset(&opt)
 	limit := time.Duration(opt.Watchdog) * time.Millisecond
 	if limit == 0 {
 		limit = 10 * time.Second

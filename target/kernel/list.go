@@ -7,6 +7,10 @@ package kernel
 type List[T any] struct {
 	c          cell
 	head, tail *Node[T]
+
+	// Options.TSO: how many changes are still in a store buffer, and what others see meanwhile
+	late      int
+	seenEmpty bool
 }
 
 // Node links one *T into one list.
@@ -23,7 +27,7 @@ type Node[T any] struct {
 //go:norace
 func (l *List[T]) Init(o *Obj, name string) {
 	l.c.init(o, name)
-	l.head, l.tail = nil, nil
+	l.head, l.tail, l.late = nil, nil, 0
 }
 
 // Init binds the node to the structure that embeds it. C: INIT_LIST_HEAD.
@@ -43,13 +47,24 @@ func (n *Node[T]) Linked() bool { return n.on != nil }
 
 //go:norace
 func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
-	l.c.visible(k, 0)
+	m := l.c.o.m
+	if m.tso && !rcu && m.sim.cur != nil {
+		m.sim.cur.lateOp(l.c.id)
+		if l.c.o.dead {
+			m.useAfterFree(m.sim.cur, k, &l.c)
+		}
+		if l.late == 0 {
+			l.seenEmpty = l.head == nil
+		}
+	} else {
+		l.c.visible(k, 0)
+	}
 	if rcu {
 		l.c.merge()
 	} else {
 		l.c.plainWrite(k)
 	}
-	if m := l.c.o.m; m.rec != nil {
+	if m.rec != nil {
 		what := "list_add"
 		if k == OpListDel {
 			what = "list_del"
@@ -58,14 +73,30 @@ func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
 	}
 }
 
+// wrote ends an operation that write began and that changed the list.
+//
+//go:norace
+func (l *List[T]) wrote(k OpKind, rcu bool) {
+	if m := l.c.o.m; m.tso && !rcu && m.sim.cur != nil {
+		l.late++
+		m.sim.cur.stores.add(k, &l.c, l, l.head == nil)
+	}
+}
+
 // touch checks that the memory of n, of which the operation reads or writes a link, is still there.
 //
 //go:norace
 func (l *List[T]) touch(k OpKind, n *Node[T]) {
-	if n == nil || n.obj == nil || !n.obj.dead {
+	if n == nil || n.obj == nil {
 		return
 	}
 	m := l.c.o.m
+	if m.sim != nil {
+		m.sim.also(&n.obj.c, false)
+	}
+	if !n.obj.dead {
+		return
+	}
 	m.Report(&Finding{
 		Oracle: "use-after-free",
 		Title:  k.String() + " of " + l.c.name + " in freed " + n.obj.class,
@@ -111,6 +142,7 @@ func (l *List[T]) add(n *Node[T], tail, rcu bool) {
 		n.prev, n.next = nil, l.head
 	}
 	l.link(n)
+	l.wrote(OpListAdd, rcu)
 }
 
 //go:norace
@@ -156,6 +188,7 @@ func (l *List[T]) Del(n *Node[T]) {
 	}
 	l.cut(n)
 	n.prev, n.next = nil, nil
+	l.wrote(OpListDel, false)
 }
 
 // DelInit is Del for a node that may be unlinked already. C: list_del_init, include/linux/list.h.
@@ -172,6 +205,7 @@ func (l *List[T]) DelInit(n *Node[T]) {
 	}
 	l.cut(n)
 	n.prev, n.next = nil, nil
+	l.wrote(OpListDel, false)
 }
 
 // DelRcu takes n off; readers that stand on it still find their way. C: list_del_rcu, include/linux/rculist.h.
@@ -215,11 +249,15 @@ func (l *List[T]) first() *T {
 //
 //go:norace
 func (l *List[T]) Empty() bool {
-	l.c.visible(OpListRead, 0)
-	if m := l.c.o.m; m.rec != nil {
-		m.rec.text("list_empty %s -> %t", l.c.name, l.head == nil)
+	t := l.c.visible(OpListRead, 0)
+	empty := l.head == nil
+	if t != nil && l.late > 0 {
+		empty = l.emptyTo(t)
 	}
-	return l.head == nil
+	if m := l.c.o.m; m.rec != nil {
+		m.rec.text("list_empty %s -> %t", l.c.name, empty)
+	}
+	return empty
 }
 
 // First returns the head's owner, nil if the list is empty. The list's lock is held. C: list_first_entry_or_null.

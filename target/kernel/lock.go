@@ -73,6 +73,9 @@ func (l *Spinlock) TryLock() bool {
 	if c.o.dead {
 		m.useAfterFree(t, OpTryLock, c)
 	}
+	if t != nil && t.stores != nil {
+		t.stores.fence(t, OpTryLock, 0) // before it looks: it may have given back this lock itself
+	}
 	ok := m.b.tryAcquire(&l.l)
 	if ok {
 		l.took(m, t, OpTryLock, false)
@@ -99,7 +102,13 @@ func (l *Spinlock) UnlockBH() { l.unlock(true) }
 func (l *Spinlock) unlock(bh bool) {
 	c := &l.l.c
 	m := c.o.m
-	t := m.b.point(OpUnlock, c)
+	t := m.b.here()
+	late := m.tso && t != nil
+	if late {
+		t.lateOp(c.id)
+	} else {
+		t = m.b.point(OpUnlock, c)
+	}
 	if c.o.dead {
 		m.useAfterFree(t, OpUnlock, c)
 	}
@@ -113,8 +122,14 @@ func (l *Spinlock) unlock(bh bool) {
 			t.bh--
 		}
 	}
-	l.owner = nil
+	if late {
+		l.owner = nil
+		c.release()
+		t.stores.add(OpUnlock, c, &l.l, nil)
+		return
+	}
 	m.b.note(t, OpUnlock, c, 0)
+	l.owner = nil
 	if m.rec != nil {
 		m.rec.text("spin_unlock %s", l.class)
 	}
@@ -213,8 +228,8 @@ func (l *Mutex) Unlock(cur *Task) {
 		m.Report(&Finding{Oracle: "lockdep", Title: "unlock of " + l.class + ", which the task does not hold", Fatal: true})
 	}
 	cur.pop(l)
-	l.owner = nil
 	m.b.note(cur, OpMutexUnlock, c, 0)
+	l.owner = nil
 	if m.rec != nil {
 		m.rec.text("mutex_unlock %s", l.class)
 	}

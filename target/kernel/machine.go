@@ -37,6 +37,12 @@ type Options struct {
 	// primitive orders, even where this schedule had them one after the other. Oracle "data-race", not fatal, once a
 	// run for each title; the schedule is the same as without. Sim only: a race build watches the free back end.
 	Detect bool
+	// TSO lets a plain store wait in a buffer of its task, as on x86, until a flush writes it to memory: a step of a
+	// task "NAME/store buffer", or part of the task's next barrier. Sim only.
+	TSO bool
+	// WeakAtomics lets set_bit, clear_bit and the atomics without a result wait there as well: on x86 they are locked
+	// instructions, but the kernel does not promise it. With TSO only.
+	WeakAtomics bool
 	// Snapshot, with Record, describes a structure that a visible operation has touched, for Event.State; sim only. It
 	// must not perform operations.
 	Snapshot func(of any) string
@@ -46,7 +52,8 @@ type Options struct {
 	// not asked. Sim only.
 	Faults [DecisionKinds]int
 	// Rounds is called whenever RoundsEvery fair rounds are over, 0 means one: in a round every task that could go on at
-	// its beginning has performed an operation or ceased to be runnable. For oracles; sim only.
+	// its beginning has performed an operation or ceased to be runnable. For oracles; sim only, and not in race builds,
+	// where somebody who looks in the middle of a run needs an order that would hide races.
 	Rounds      func()
 	RoundsEvery int
 	// Quiescent is called whenever no task can run, before time passes. For oracles; sim only.
@@ -83,6 +90,8 @@ type Machine struct {
 	mem      guard
 	order    *order    // with Options.Order or NameOps
 	detector *detector // with Options.Detect, in sim
+	tso      bool      // Options.TSO, in sim
+	weak     bool      // Options.WeakAtomics as well
 	live     []*Obj
 	classes  []classCount
 	statics  uint64
@@ -180,8 +189,8 @@ func (r *Result) Worst() *Finding {
 }
 
 //go:norace
-func (m *Machine) reset(opt Options) {
-	m.opt = opt
+func (m *Machine) reset(opt *Options) {
+	m.opt = *opt
 	if m.opt.HangAfter == 0 {
 		m.opt.HangAfter = 3600 * HZ
 	}
@@ -209,6 +218,8 @@ func (m *Machine) reset(opt Options) {
 	m.vars.reset(m)
 	m.order = newOrder(m, &m.opt)
 	m.detect()
+	m.tso = m.opt.TSO && m.sim != nil
+	m.weak = m.tso && m.opt.WeakAtomics
 	m.rec = nil
 	if opt.Record {
 		m.rec = &recorder{m: m}
@@ -258,17 +269,22 @@ func (m *Machine) RandomU32() uint32 {
 	return uint32(m.rng >> 32)
 }
 
-// SmpMb marks a full barrier. Cells are sequentially consistent, so it does nothing yet but name the place.
+// SmpMb is a full barrier. With Options.TSO it waits until memory has seen the task's stores; else cells are
+// sequentially consistent and it only names the place.
 //
 //go:norace
-func (m *Machine) SmpMb() {}
+func (m *Machine) SmpMb() {
+	if m.tso {
+		m.barrier()
+	}
+}
 
-// SmpWmb marks a write barrier.
+// SmpWmb marks a write barrier. It does nothing: stores of one task are never reordered, with Options.TSO neither.
 //
 //go:norace
 func (m *Machine) SmpWmb() {}
 
-// SmpRmb marks a read barrier.
+// SmpRmb marks a read barrier. It does nothing: nor are loads.
 //
 //go:norace
 func (m *Machine) SmpRmb() {}

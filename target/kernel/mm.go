@@ -178,6 +178,9 @@ func (m *Machine) untrack(o *Obj, t *Task) {
 //go:norace
 func KfreeRcu[P objecter](p P) {
 	o := p.object()
+	if o.m.sim != nil {
+		o.m.sim.also(&o.c, false)
+	}
 	if o.dead {
 		o.m.useAfterFree(o.m.b.here(), OpRcuCall, &o.c)
 	}

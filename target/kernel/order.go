@@ -17,11 +17,11 @@ import (
 type OpName struct {
 	Task  string // the second task of a name in a run is NAME/2, and so on
 	Op    OpKind
-	Place string // the cell's name, for an operation on one bit the bit's
+	Place string // the cell's name, for an operation on one bit CELL.BIT
 	Nth   int    // 1-based
 }
 
-// String is the form that ParseOpName reads: "lockd.clear_bit(RQ_BUSY)#1".
+// String is the form that ParseOpName reads: "lockd.clear_bit(rq_flags.BUSY)#1".
 //
 //go:norace
 func (o OpName) String() string { return fmt.Sprintf("%s.%s(%s)#%d", o.Task, o.Op, o.Place, o.Nth) }
@@ -157,13 +157,17 @@ func (d *order) born(t *Task) {
 	}
 }
 
-// place is the name of what an operation is about: of a bit if there is one.
+// place is the name of what an operation is about: of the cell, and of a bit of it if it is about one.
 //
 //go:norace
 func place(k OpKind, c *cell, bit int) string {
 	switch k {
 	case OpBitSet, OpBitClear, OpBitTest, OpBitTAS, OpBitTAC:
-		return (*Flags)(unsafe.Pointer(c)).bit(bit) // such a cell is always the first field of a Flags
+		f := (*Flags)(unsafe.Pointer(c)) // such a cell is always the first field of a Flags
+		if bit < len(f.bits) && f.bits[bit] != "" {
+			return c.name + "." + f.bits[bit]
+		}
+		return c.name + "." + strconv.Itoa(bit)
 	}
 	return c.label()
 }

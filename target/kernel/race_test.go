@@ -60,10 +60,12 @@ func TestRaceDetector(t *testing.T) {
 func TestDetectorsAgree(t *testing.T) {
 	demo := buildDemo(t, "-race")
 	cmd := exec.Command(demo, "agree", "0", "3000")
-	cmd.Env = append(os.Environ(), "GORACE=suppress_equal_stacks=0 suppress_equal_addresses=0 atexit_sleep_ms=0 exitcode=0")
+	const all = "GORACE=suppress_equal_stacks=0 suppress_equal_addresses=0 atexit_sleep_ms=0 exitcode=0"
+	cmd.Env = append(os.Environ(), all)
 	out, err := cmd.Output()
 	var programs, racy, differ int
-	if _, scan := fmt.Sscanf(lastLine(out), "%d programs, %d racy, %d verdicts differ", &programs, &racy, &differ); scan != nil || err != nil {
+	_, scan := fmt.Sscanf(lastLine(out), "%d programs, %d racy, %d verdicts differ", &programs, &racy, &differ)
+	if scan != nil || err != nil {
 		t.Fatalf("%v, %v:\n%s", err, scan, out)
 	}
 	if programs != 3000 || racy < 300 || racy > 2700 {

@@ -135,6 +135,9 @@ func (m *Machine) CallRcu(o *Obj, fn func()) {
 //
 //go:norace
 func (r *rcuState) raise(cb *rcuCallback) {
+	if r.m.tso {
+		r.m.sim.fenceAll()
+	}
 	fn := func() {
 		r.c.acquire()
 		cb.fn()

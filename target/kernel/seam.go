@@ -131,6 +131,8 @@ const (
 	OpFreeze
 	OpPrintk
 	OpOops
+	OpBuffer
+	OpBarrier
 	opKinds
 )
 
@@ -153,6 +155,7 @@ var opInfo = [opKinds]struct {
 	OpRcuUnlock: {"rcu_read_unlock", false}, OpRcuCall: {"call_rcu", true}, OpTimer: {"mod_timer", true},
 	OpTimerDel: {"del_timer", true}, OpWork: {"queue_work", true}, OpRaise: {"raise", true},
 	OpFault: {"fallible", true}, OpFreeze: {"freeze", true}, OpPrintk: {"printk", false}, OpOops: {"oops", true},
+	OpBuffer: {"buffer", true}, OpBarrier: {"smp_mb", true},
 }
 
 //go:norace

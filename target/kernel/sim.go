@@ -91,7 +91,7 @@ func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)
 		return m.runFree(opt, name, main)
 	}
 	m.sim.begin(ch, &opt)
-	m.reset(opt)
+	m.reset(&opt)
 	m.sim.mainT = m.Spawn(nil, name, main)
 	return m.sim.toEnd()
 }
@@ -176,7 +176,7 @@ func (s *sim) taskFor() *Task {
 		s.pool = append(s.pool, &Task{held: new(heldLocks)})
 	}
 	t := s.pool[n]
-	*t = Task{held: t.held, exitName: t.exitName, gate: t.gate}
+	*t = Task{held: t.held, exitName: t.exitName, exitOf: t.exitOf, gate: t.gate}
 	return t
 }
 
@@ -296,6 +296,12 @@ func (t *Task) die() {
 //
 //go:norace
 func (s *sim) choose(last *Task) *Task {
+	if s.rounds.due {
+		s.rounds.tell(s)
+		if s.killing {
+			return nil
+		}
+	}
 	s.choice.Last = last
 	switch {
 	case len(s.choice.Runnable) == 0:
@@ -589,6 +595,8 @@ type StepInfo struct {
 	First int32  // its accesses are Accesses()[First:] up to the First of the next step
 	Wakes int32  // whom it makes runnable, likewise in Wakes()
 	Fatal bool   // a finding ended the run within it
+	// Resumed says that the task had slept, or begins, and has announced the operation within the step.
+	Resumed bool
 }
 
 // attempted notes an operation that does not come to pass: on a held lock, on what has been freed.
@@ -637,6 +645,7 @@ func (s *sim) stepped(t *Task) {
 func (s *sim) announced(t *Task) {
 	if n := len(s.did); n > 0 {
 		s.did[n-1].Op, s.did[n-1].Cell = t.Pending()
+		s.did[n-1].Resumed = true
 	}
 }
 
@@ -954,6 +963,11 @@ func (s *sim) loop() {
 			s.stepped(t)
 		}
 		s.resume(t)
+		for s.faults.asking {
+			s.faults.asking = false
+			s.faults.answer = s.faults.decider.Decide(&s.faults.question)
+			s.resume(t)
+		}
 		s.cur = nil
 		if raceEnabled && !s.killing {
 			s.next = s.choose(t)

@@ -47,7 +47,6 @@ type Task struct {
 	h     uint64 // sim: causal history
 	name  string
 	label string // its name among all of the run, with Options.Order or NameOps
-	idx   int
 	ctx   contextKind
 	err   int // non-zero: an ERR_PTR, not a task
 
@@ -86,21 +85,24 @@ type Task struct {
 	deadline Jiffies
 
 	// sim
-	pend     OpKind
-	pendCell *cell
-	pendBit  int // which bit it is about, if it is about one
-	ri       int // index+1 in sim.run
-	st       *strand
-	idleGen  int
-	softq    *Softirq
-	exitName string // of exitC, made once
-	bare     bool   // see Machine.Go
-	eager    bool   // runs ahead to its first operation
-	gate     *rawLock
-	round    uint64
-	nth      [DecisionKinds]uint16 // decisions so far
-
+	idx         int   // this and what follows is what every step looks at, of every task that it concerns
 	alsoPending *Task // the next one in rawLock.pending
+	pend        OpKind
+	pendCell    *cell
+	pendBit     int // which bit it is about, if it is about one
+	ri          int // index+1 in sim.run
+	st          *strand
+	idleGen     int
+	softq       *Softirq
+	exitName    string // of exitC, made once
+	exitOf      string // for which name
+	bare        bool   // see Machine.Go
+	eager       bool   // runs ahead to its first operation
+	gate        *rawLock
+	round       uint64
+	nth         [DecisionKinds]uint16 // decisions so far
+
+	stores *storeBuffer // Options.TSO: nil as long as the task has stored nothing
 
 	// free
 	steps int
@@ -108,9 +110,6 @@ type Task struct {
 	ch    chan struct{}
 	dying bool
 }
-
-// exitSuffix makes the name of a task that of its end.
-const exitSuffix = ".exited"
 
 // unwind is the panic value that takes a task off its stack when the run ends early.
 var unwind any = &struct{ what string }{"svcfuzz: run ended"}
@@ -227,16 +226,22 @@ func (m *Machine) newTaskAt(path uint64, name string, ctx contextKind) *Task {
 	t.o = Obj{m: m, id: mix(t.path), class: "task"}
 	t.o.c = cell{o: &t.o, name: name, id: t.o.id}
 	t.c.init(&t.o, name)
-	if !strings.HasPrefix(t.exitName, name) || t.exitName[len(name):] != exitSuffix {
-		t.exitName = name + exitSuffix
-	}
-	t.exitC.Init(&t.o, t.exitName)
 	t.h = t.path
 	if m.rec != nil {
 		m.rec.owns(&t.o, t)
 	}
 	m.b.spawn(t)
 	return t
+}
+
+// ends gives t, whose name is set, a completion for its end.
+//
+//go:norace
+func (t *Task) ends() {
+	if t.exitOf != t.name {
+		t.exitOf, t.exitName = t.name, t.name+".exited"
+	}
+	t.exitC.Init(&t.o, t.exitName)
 }
 
 // KthreadCreate makes a thread that will run fn(task, data) after its first wake-up. It sleeps until the
@@ -249,6 +254,7 @@ func (m *Machine) KthreadCreate(cur *Task, fn func(cur *Task, data any) int, dat
 		return &Task{m: m, err: -ENOMEM}
 	}
 	t := m.newTask(cur, name, ctxProcess)
+	t.ends()
 	t.fn, t.data = fn, data
 	t.state, t.created = TASK_UNINTERRUPTIBLE, true
 	t.parked = true
@@ -287,6 +293,7 @@ func PtrErr(t *Task) int { return t.err }
 //go:norace
 func (m *Machine) Spawn(parent *Task, name string, fn func(cur *Task)) *Task {
 	t := m.newTask(parent, name, ctxProcess)
+	t.ends()
 	t.actor = fn
 	t.allowed = ^uint64(0)
 	t.c.release()

@@ -66,7 +66,6 @@ func (q *Softirq) start(m *Machine) {
 	t.o = Obj{m: m, id: mix(t.path), class: "task"}
 	t.o.c = cell{o: &t.o, name: t.name, id: t.o.id}
 	t.c.init(&t.o, t.name)
-	t.exitC.Init(&t.o, t.name)
 	t.h = mix(t.path + q.c.hw)
 	if raiser != nil {
 		t.h = mix(t.h + raiser.h)
@@ -104,6 +103,9 @@ func (q *Softirq) serve(t *Task) {
 			return
 		}
 		q.g.unlock(m)
+		if m.sim != nil {
+			m.sim.also(&q.c, false) // it goes on because of what was raised meanwhile
+		}
 	}
 }
 
@@ -379,6 +381,7 @@ func (w *DelayedWork) start(gen uint64) {
 	m := w.c.o.m
 	w.runs++
 	t := m.newTaskAt(mix(w.c.id+w.runs*cellStride), "kworker/"+w.c.name, ctxProcess)
+	t.ends()
 	t.fn = func(cur *Task, _ any) int { w.work(cur, gen); return 0 }
 	if m.sim != nil {
 		m.sim.touch(t, w.c.hw+m.sim.tick)

@@ -170,14 +170,14 @@ func (r *recorder) oops(t *Task, text string, stack []Frame) {
 	r.g.unlock(r.m)
 }
 
-// At is the call of the port, or of the harness, in which c.Cur is about to perform its operation. It costs a walk over
-// the stack, and can be asked within Pick only. Nothing is known without a Cur, and in race builds, where the choice is
-// not made on the stack of the task.
+// At is the call of the port, or of the harness, in which c.Cur is about to perform its operation; an empty one if the
+// floor itself performs it, as when a task starts. It costs a walk over the stack, and can be asked within Pick only.
+// ok is false without a Cur, and in race builds, where the choice is not made on the stack of the task.
 //
 //go:norace
-func (c *Choice) At() Frame {
+func (c *Choice) At() (at Frame, ok bool) {
 	if c.Cur == nil || raceEnabled {
-		return Frame{}
+		return at, false
 	}
 	var pcs [48]uintptr
 	n := runtime.Callers(2, pcs[:])
@@ -185,15 +185,15 @@ func (c *Choice) At() Frame {
 	below := false // the floor, which asked the chooser
 	for {
 		f, more := it.Next()
-		name, ok := strings.CutPrefix(f.Function, modulePath)
+		name, ours := strings.CutPrefix(f.Function, modulePath)
 		switch {
-		case ok && inFloor(name, f.File):
+		case ours && inFloor(name, f.File):
 			below = true
-		case ok && below:
-			return Frame{Func: shortFunc(name), File: shortFile(f.File), Line: f.Line}
+		case ours && below:
+			return Frame{Func: shortFunc(name), File: shortFile(f.File), Line: f.Line}, true
 		}
 		if !more {
-			return Frame{}
+			return at, true
 		}
 	}
 }

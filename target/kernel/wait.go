@@ -405,7 +405,17 @@ func ClearAndWakeUpBit(f *Flags, bit int) {
 	m := f.c.o.m
 	f.ClearBit(bit)
 	m.SmpMb()
-	m.vars.q.WakeUpAll()
+	m.wakeVar()
+}
+
+// wakeVar wakes the sleepers on bits and variables if there are any: to look is a plain load, so the caller's store
+// must have a full barrier behind it. C: __wake_up_bit, kernel/sched/wait_bit.c.
+//
+//go:norace
+func (m *Machine) wakeVar() {
+	if m.vars.q.Active() {
+		m.vars.q.WakeUpAll()
+	}
 }
 
 // WaitVarEvent sleeps until cond holds; WakeUpVar announces changes. Process context. C: wait_var_event.
@@ -417,7 +427,7 @@ func WaitVarEvent(cur *Task, cond func() bool) {
 	}
 }
 
-// WakeUpVar wakes who waits for a variable; the caller has ordered its store before. C: wake_up_var.
+// WakeUpVar wakes who waits for a variable; the caller has put a full barrier behind its store. C: wake_up_var.
 //
 //go:norace
-func (m *Machine) WakeUpVar() { m.vars.q.WakeUpAll() }
+func (m *Machine) WakeUpVar() { m.wakeVar() }

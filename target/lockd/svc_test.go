@@ -8,66 +8,10 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
-
-// seeded picks at random; the same seed gives the same run.
-type seeded struct{ x uint64 }
-
-func (r *seeded) next() uint64 {
-	r.x ^= r.x << 13
-	r.x ^= r.x >> 7
-	r.x ^= r.x << 17
-	return r.x >> 20
-}
-
-func (r *seeded) Pick(c *kernel.Choice) *kernel.Task {
-	return c.Runnable[int(r.next()%uint64(len(c.Runnable)))]
-}
-
-// ranked runs the task of the highest rank, which a task gets at random; at two random steps the one that would run
-// gets the lowest rank instead.
-type ranked struct {
-	seeded
-	rank map[*kernel.Task]uint64
-	low  uint64
-	drop [2]int
-}
-
-// newRanked spreads the two steps over a run of about n.
-func newRanked(seed uint64, n int) *ranked {
-	r := &ranked{seeded: seeded{seed}, rank: map[*kernel.Task]uint64{}, low: 2}
-	for i := range r.drop {
-		r.drop[i] = int(r.next() % uint64(n))
-	}
-	return r
-}
-
-func (r *ranked) Pick(c *kernel.Choice) *kernel.Task {
-	var best *kernel.Task
-	for {
-		best = nil
-		for _, t := range c.Runnable {
-			if r.rank[t] == 0 {
-				r.rank[t] = 3 + r.next()
-			}
-			if best == nil || r.rank[t] > r.rank[best] {
-				best = t
-			}
-		}
-		i := 0
-		for i < 2 && (r.drop[i] < 0 || c.Step < r.drop[i]) {
-			i++
-		}
-		if i == 2 {
-			return best
-		}
-		r.drop[i] = -1
-		r.rank[best] = r.low
-		r.low--
-	}
-}
 
 // world is a machine with lockd loaded and two namespaces that have an rpcbind each.
 type world struct {
@@ -96,33 +40,6 @@ func boot(cur *kernel.Task) *world {
 	w.NlmUdpport, w.NlmTcpport = 4045, 4045
 	w.base = len(m.LiveObjects())
 	return w
-}
-
-// simulate runs main once for each of n seeds, by turns with either chooser, and fails on every finding.
-func simulate(t *testing.T, n int, opt kernel.Options, main func(cur *kernel.Task, fail func(string, ...any))) {
-	t.Helper()
-	m := kernel.NewSim()
-	defer m.Close()
-	steps := 1
-	for seed := range n {
-		x := uint64(seed)*0x9e3779b97f4a7c15 + 1
-		var ch kernel.Chooser = &seeded{x}
-		if seed%2 == 1 {
-			ch = newRanked(x, steps)
-		}
-		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
-			main(cur, func(format string, args ...any) {
-				t.Errorf("seed %d: %s", seed, fmt.Sprintf(format, args...))
-			})
-		})
-		steps = max(steps, r.Steps)
-		for _, f := range r.Findings {
-			t.Errorf("seed %d: %s\n%s", seed, f, f.Text)
-		}
-		if t.Failed() {
-			return
-		}
-	}
 }
 
 // down checks that lockd is down everywhere and left nothing behind.
@@ -172,7 +89,7 @@ func (w *world) netDown(net *sock.Net, fail func(string, ...any), when string) {
 }
 
 func TestUpDown(t *testing.T) {
-	simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		for round := range 3 {
 			for i := range 3 {
@@ -203,7 +120,7 @@ func TestUpDown(t *testing.T) {
 }
 
 func TestSecondNet(t *testing.T) {
-	simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		for _, net := range w.nets {
 			if err := w.LockdUp(cur, net); err != 0 {
@@ -246,7 +163,7 @@ func TestSecondNet(t *testing.T) {
 
 // TestConcurrentUsers has three tasks bring lockd up and down in both namespaces at once.
 func TestConcurrentUsers(t *testing.T) {
-	simulate(t, 60, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 60, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		var users []*kernel.Task
 		for i := range 3 {
@@ -279,7 +196,7 @@ func TestFailures(t *testing.T) {
 	failed := map[string]bool{}
 	for k := 1; ; k++ {
 		errs := 0
-		r := m.Run(&seeded{uint64(k)}, kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
+		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
 			w := boot(cur)
 			if w == nil {
 				return
@@ -339,7 +256,7 @@ func TestFailures(t *testing.T) {
 
 // TestSigkill sends lockd a SIGKILL: it stays and goes back into grace.
 func TestSigkill(t *testing.T) {
-	simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		m := cur.Machine()
 		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
@@ -376,7 +293,7 @@ func TestSigkill(t *testing.T) {
 
 // TestSigkillWhileStopping sends the SIGKILL at any step of lockd_down: no grace period survives lockd.
 func TestSigkillWhileStopping(t *testing.T) {
-	simulate(t, 200, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 200, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		m := cur.Machine()
 		w.NlmsvcOps.Store(kernel.StaticObj[NlmsvcBinding](m, "nlmsvc_binding"))
@@ -396,7 +313,7 @@ func TestSigkillWhileStopping(t *testing.T) {
 // TestSigkillForOtherNet has lockd serve the second namespace only when the signal comes: init_net is in grace
 // without users, and its next start finds its manager on the list.
 func TestSigkillForOtherNet(t *testing.T) {
-	simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		w.NlmsvcOps.Store(kernel.StaticObj[NlmsvcBinding](cur.Machine(), "nlmsvc_binding"))
 		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
@@ -447,7 +364,7 @@ func TestProcedures(t *testing.T) {
 	}
 	wants = append(wants, want{0, 0, sunrpc.RPC_PROG_MISMATCH}, want{2, 0, sunrpc.RPC_PROG_MISMATCH},
 		want{5, 0, sunrpc.RPC_PROG_MISMATCH})
-	simulate(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
 			fail("up: %s", kernel.ErrName(err))
@@ -483,7 +400,7 @@ func TestProcedures(t *testing.T) {
 
 // TestStartUnderTraffic sends calls from before the sockets exist until lockd answers one.
 func TestStartUnderTraffic(t *testing.T) {
-	simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		client := cur.Machine().Spawn(cur, "client", func(cur *kernel.Task) {
 			c, err := sock.Dial(cur, w.nets[0], sock.IPPROTO_UDP, sock.LoopbackAddr(sock.AF_INET, 4045))

@@ -8,66 +8,10 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
-
-// seeded picks at random; the same seed gives the same run.
-type seeded struct{ x uint64 }
-
-func (r *seeded) next() uint64 {
-	r.x ^= r.x << 13
-	r.x ^= r.x >> 7
-	r.x ^= r.x << 17
-	return r.x >> 20
-}
-
-func (r *seeded) Pick(c *kernel.Choice) *kernel.Task {
-	return c.Runnable[int(r.next()%uint64(len(c.Runnable)))]
-}
-
-// ranked runs the task of the highest rank, which a task gets at random; at two random steps the one that would run
-// gets the lowest rank instead.
-type ranked struct {
-	seeded
-	rank map[*kernel.Task]uint64
-	low  uint64
-	drop [2]int
-}
-
-// newRanked spreads the two steps over a run of about n.
-func newRanked(seed uint64, n int) *ranked {
-	r := &ranked{seeded: seeded{seed}, rank: map[*kernel.Task]uint64{}, low: 2}
-	for i := range r.drop {
-		r.drop[i] = int(r.next() % uint64(n))
-	}
-	return r
-}
-
-func (r *ranked) Pick(c *kernel.Choice) *kernel.Task {
-	var best *kernel.Task
-	for {
-		best = nil
-		for _, t := range c.Runnable {
-			if r.rank[t] == 0 {
-				r.rank[t] = 3 + r.next()
-			}
-			if best == nil || r.rank[t] > r.rank[best] {
-				best = t
-			}
-		}
-		i := 0
-		for i < 2 && (r.drop[i] < 0 || c.Step < r.drop[i]) {
-			i++
-		}
-		if i == 2 {
-			return best
-		}
-		r.drop[i] = -1
-		r.rank[best] = r.low
-		r.low--
-	}
-}
 
 // world is a machine with the callback service loaded and two namespaces, each with a client's transport.
 type world struct {
@@ -119,33 +63,6 @@ func (w *world) callBack(i int, xid uint32) {
 	})
 }
 
-// simulate runs main once for each of n seeds, by turns with either chooser, and fails on every finding.
-func simulate(t *testing.T, n int, opt kernel.Options, main func(cur *kernel.Task, fail func(string, ...any))) {
-	t.Helper()
-	m := kernel.NewSim()
-	defer m.Close()
-	steps := 1
-	for seed := range n {
-		x := uint64(seed)*0x9e3779b97f4a7c15 + 1
-		var ch kernel.Chooser = &seeded{x}
-		if seed%2 == 1 {
-			ch = newRanked(x, steps)
-		}
-		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
-			main(cur, func(format string, args ...any) {
-				t.Errorf("seed %d: %s", seed, fmt.Sprintf(format, args...))
-			})
-		})
-		steps = max(steps, r.Steps)
-		for _, f := range r.Findings {
-			t.Errorf("seed %d: %s\n%s", seed, f, f.Text)
-		}
-		if t.Failed() {
-			return
-		}
-	}
-}
-
 // down checks that no service runs and that none left anything behind.
 func (w *world) down(cur *kernel.Task, fail func(string, ...any), when string) {
 	for i := range w.NfsCallbackInfo {
@@ -183,7 +100,7 @@ func (w *world) down(cur *kernel.Task, fail func(string, ...any), when string) {
 
 func TestUpDown(t *testing.T) {
 	for minor := range NFS4_MAX_MINOR_VERSION + 1 {
-		simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+		choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := boot(cur)
 			for round := range 3 {
 				for i := range 3 {
@@ -216,7 +133,7 @@ func TestUpDown(t *testing.T) {
 
 func TestSecondNet(t *testing.T) {
 	for minor := range NFS4_MAX_MINOR_VERSION + 1 {
-		simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+		choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := boot(cur)
 			for i, net := range w.nets {
 				if err := w.NfsCallbackUp(cur, minor, w.xprts[i], net); err != 0 {
@@ -246,7 +163,7 @@ func TestSecondNet(t *testing.T) {
 
 // TestConcurrentUsers has a task for each minor version, and one more, bring services up and down at once.
 func TestConcurrentUsers(t *testing.T) {
-	simulate(t, 60, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 60, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		var users []*kernel.Task
 		for i, minor := range []int{0, 1, 1} {
@@ -277,7 +194,7 @@ func TestFailures(t *testing.T) {
 		failed := map[string]bool{}
 		for k := 1; ; k++ {
 			errs := 0
-			r := m.Run(&seeded{uint64(k)}, kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
+			r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
 				w := boot(cur)
 				if w == nil {
 					return
@@ -336,7 +253,7 @@ func TestFailures(t *testing.T) {
 
 // TestFailureKeepsRpcbind fails a start of the callback service in a namespace where another service uses rpcbind.
 func TestFailureKeepsRpcbind(t *testing.T) {
-	simulate(t, 1, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 1, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		if err := sunrpc.RpcbCreateLocal(cur, w.rpc, w.nets[0]); err != 0 {
 			fail("rpcbind: %s", kernel.ErrName(err))
@@ -381,7 +298,7 @@ func record(ws ...uint32) string {
 // TestListener talks to the minor version 0 service: CB_NULL is answered, an unknown version is told the range, and
 // CB_COMPOUND without a credential is dropped.
 func TestListener(t *testing.T) {
-	simulate(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		if err := w.NfsCallbackUp(cur, 0, nil, w.nets[0]); err != 0 {
 			fail("up: %s", kernel.ErrName(err))
@@ -427,7 +344,7 @@ func TestListener(t *testing.T) {
 
 // TestStartUnderTraffic has a server connect as soon as it can and call back.
 func TestStartUnderTraffic(t *testing.T) {
-	simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		server := cur.Machine().Spawn(cur, "server", func(cur *kernel.Task) {
 			for range 20 {
@@ -457,7 +374,7 @@ func TestStartUnderTraffic(t *testing.T) {
 
 // TestBackchannel has the servers of both transports call back.
 func TestBackchannel(t *testing.T) {
-	simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		for i, net := range w.nets {
 			if err := w.NfsCallbackUp(cur, 1, w.xprts[i], net); err != 0 {
@@ -485,7 +402,7 @@ func TestBackchannel(t *testing.T) {
 
 // TestStopAtOnce stops a back channel service at any step of its thread's first round.
 func TestStopAtOnce(t *testing.T) {
-	simulate(t, 400, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+	choosertest.Simulate(t, 400, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {
 			fail("up: %s", kernel.ErrName(err))
@@ -503,7 +420,7 @@ func TestStopWithCallback(t *testing.T) {
 		slow  kernel.Jiffies
 		calls uint32
 	}{{0, 2}, {1, 1}, {500, 2}} {
-		simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+		choosertest.Simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := boot(cur)
 			w.slow = x.slow
 			if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
 
@@ -18,7 +19,7 @@ func TestRunBeforeRqTask(t *testing.T) {
 	m := kernel.NewSim()
 	defer m.Close()
 	for seed := range 3000 {
-		r := m.Run(newWireRanked(seed, 150), kernel.Options{}, "main", func(cur *kernel.Task) {
+		r := m.Run(choosertest.NewRanked(uint64(seed), 150), kernel.Options{}, "main", func(cur *kernel.Task) {
 			m := cur.Machine()
 			wd := bootWire(cur)
 			serv := SvcCreate(cur, wd.rpc, wd.prog, 1024, nil)

@@ -319,7 +319,8 @@ func svcXprtHasSomethingToDo(xprt *SvcXprt) bool {
 // context; takes RqLock, SpLock. The caller has a reference or holds the transport's list.
 //
 // Differs: wakes inside the RCU read section, which is what keeps the thread alive; 3.19 left it before
-// (22700f3c6df5).
+// (22700f3c6df5). Has a full barrier before it looks for an idle thread again: a CPU may read RQ_BUSY before others
+// see what it has just queued, x86 too, since giving back a spinlock is a plain store (ours).
 //
 // C: svc_xprt_do_enqueue, net/sunrpc/svc_xprt.c
 func svcXprtDoEnqueue(xprt *SvcXprt) {
@@ -362,6 +363,7 @@ func svcXprtDoEnqueue(xprt *SvcXprt) {
 		pool.SpSockets.AddTail(&xprt.XptReady)
 		pool.SpStats.SocketsQueued.Inc()
 		pool.SpLock.UnlockBH()
+		m.SmpMb()
 	}
 	m.PutCpu()
 }

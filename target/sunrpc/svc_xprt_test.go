@@ -4,62 +4,12 @@ package sunrpc
 
 import (
 	"encoding/binary"
-	"slices"
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
-
-// wireRandom picks at random; the same seed gives the same run.
-type wireRandom struct{ x uint64 }
-
-func (r *wireRandom) next(n int) int {
-	r.x ^= r.x << 13
-	r.x ^= r.x >> 7
-	r.x ^= r.x << 17
-	return int((r.x >> 33) % uint64(n))
-}
-
-func (r *wireRandom) Pick(c *kernel.Choice) *kernel.Task { return c.Runnable[r.next(len(c.Runnable))] }
-
-// wireRanked runs the task of the highest rank; at a few random steps the running one becomes the lowest.
-type wireRanked struct {
-	wireRandom
-	rank map[*kernel.Task]uint64
-	low  uint64
-	drop []int
-}
-
-func newWireRanked(seed, span int) *wireRanked {
-	r := &wireRanked{rank: map[*kernel.Task]uint64{}, low: 9}
-	r.x = uint64(seed)*2654435761 + 88172645463325252
-	for range 3 {
-		r.drop = append(r.drop, r.next(span))
-	}
-	slices.Sort(r.drop)
-	return r
-}
-
-func (r *wireRanked) Pick(c *kernel.Choice) *kernel.Task {
-	for {
-		var best *kernel.Task
-		for _, t := range c.Runnable {
-			if r.rank[t] == 0 {
-				r.rank[t] = uint64(100 + r.next(1<<30))
-			}
-			if best == nil || r.rank[t] > r.rank[best] {
-				best = t
-			}
-		}
-		if len(r.drop) == 0 || c.Step < r.drop[0] {
-			return best
-		}
-		r.low--
-		r.rank[best] = r.low
-		r.drop = r.drop[1:]
-	}
-}
 
 // wire is a transport that only exists in this test: a queue of requests and a count of replies.
 type wire struct {
@@ -298,9 +248,9 @@ func wireRuns(t *testing.T, opt kernel.Options, n int, main func(cur *kernel.Tas
 	defer m.Close()
 	for seed := range n {
 		var bad string
-		var ch kernel.Chooser = &wireRandom{uint64(seed)*2654435761 + 88172645463325252}
+		var ch kernel.Chooser = choosertest.NewRandom(uint64(seed))
 		if seed%4 != 0 {
-			ch = newWireRanked(seed, 100<<(seed%3))
+			ch = choosertest.NewRanked(uint64(seed), 100<<(seed%3))
 		}
 		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
 			main(cur, func(s string) { bad = s })

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
 
@@ -171,7 +172,7 @@ func readRecord(cur *kernel.Task, c *sock.Conn, timeout kernel.Jiffies) ([]byte,
 
 // sockRuns runs main on the sim back end in n orders, then on the free one in memory and over the loopback interface.
 // It wants no finding and nothing left.
-func sockRuns(t *testing.T, n int, main func(t *testing.T, cur *kernel.Task, net *sock.Net, x *wireRandom)) {
+func sockRuns(t *testing.T, n int, main func(t *testing.T, cur *kernel.Task, net *sock.Net, x *choosertest.Random)) {
 	t.Helper()
 	one := func(t *testing.T, m *kernel.Machine, ch kernel.Chooser, opt kernel.Options, seed int, real bool) {
 		r := m.Run(ch, opt, "main", func(cur *kernel.Task) {
@@ -184,7 +185,7 @@ func sockRuns(t *testing.T, n int, main func(t *testing.T, cur *kernel.Task, net
 					return
 				}
 			}
-			main(t, cur, net, &wireRandom{uint64(seed)*77 + 5})
+			main(t, cur, net, choosertest.NewRandom(uint64(seed)*77+5))
 		})
 		for _, f := range r.Findings {
 			t.Fatalf("seed %d: %v\n%s\n%v", seed, f, f.Text, f.Stack)
@@ -197,9 +198,9 @@ func sockRuns(t *testing.T, n int, main func(t *testing.T, cur *kernel.Task, net
 		m := kernel.NewSim()
 		defer m.Close()
 		for seed := 1; seed <= n && !t.Failed(); seed++ {
-			var ch kernel.Chooser = &wireRandom{uint64(seed)*2654435761 + 88172645463325252}
+			var ch kernel.Chooser = choosertest.NewRandom(uint64(seed))
 			if seed%2 == 0 {
-				ch = newWireRanked(seed, 200<<(seed%3))
+				ch = choosertest.NewRanked(uint64(seed), 200<<(seed%3))
 			}
 			one(t, m, ch, kernel.Options{}, seed, false)
 		}
@@ -261,14 +262,14 @@ func TestRecordMarking(t *testing.T) {
 		{"an empty record", frag(true, nil), nil, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, x *wireRandom) {
+			sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, x *choosertest.Random) {
 				w := bootSock(t, cur, net)
 				addr := w.add(cur, "tcp", sock.AF_INET)
 				w.start(cur)
 				c := w.dial(cur, IPPROTO_TCP, addr)
 				writer := cur.Machine().Spawn(cur, "writer", func(cur *kernel.Task) {
 					for rest := tc.in; len(rest) > 0; {
-						n := min(len(rest), 1+x.next(len(rest)))
+						n := min(len(rest), 1+x.N(len(rest)))
 						if res := c.Write(cur, rest[:n]); res != n && !tc.closes {
 							t.Errorf("Write: %s", kernel.ErrName(res))
 						}
@@ -299,7 +300,7 @@ func TestRecordMarking(t *testing.T) {
 // A call whose last fragment is empty is answered only when more data arrives: an empty read of an empty queue gives
 // no octets but "again".
 func TestEmptyLastFragment(t *testing.T) {
-	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		addr := w.add(cur, "tcp", sock.AF_INET6)
 		w.start(cur)
@@ -320,7 +321,7 @@ func TestEmptyLastFragment(t *testing.T) {
 }
 
 func TestDatagramTransport(t *testing.T) {
-	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		addr := w.add(cur, "udp", sock.AF_INET)
 		w.start(cur)
@@ -355,7 +356,7 @@ func TestDatagramTransport(t *testing.T) {
 // Datagrams that are shorter than the words the core reads first make it read what lies behind them. Whatever comes
 // of that, the service survives and goes on.
 func TestShortDatagram(t *testing.T) {
-	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		addr := w.add(cur, "udp", sock.AF_INET)
 		w.start(cur)
@@ -382,7 +383,7 @@ func TestShortDatagram(t *testing.T) {
 // A client that does not read makes the connection wait for space; when it reads, every call is answered in order.
 func TestConnectionWaitsForSpace(t *testing.T) {
 	const calls = 30
-	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		addr := w.add(cur, "tcp", sock.AF_INET)
 		w.start(cur)
@@ -409,7 +410,7 @@ func TestConnectionWaitsForSpace(t *testing.T) {
 func TestShortSendCloses(t *testing.T) {
 	m := kernel.NewSim()
 	defer m.Close()
-	r := m.Run(newWireRanked(1, 100), kernel.Options{}, "main", func(cur *kernel.Task) {
+	r := m.Run(choosertest.NewRanked(1, 100), kernel.Options{}, "main", func(cur *kernel.Task) {
 		w := bootSock(t, cur, sock.NewNet(cur, m, "init_net"))
 		addr := w.add(cur, "tcp", sock.AF_INET)
 		w.start(cur)
@@ -445,12 +446,12 @@ func TestShortSendCloses(t *testing.T) {
 
 // Clients come and go while the service starts and stops; whatever the order, nothing is lost track of.
 func TestClientsAgainstStartAndStop(t *testing.T) {
-	sockRuns(t, 200, func(t *testing.T, cur *kernel.Task, net *sock.Net, x *wireRandom) {
+	sockRuns(t, 200, func(t *testing.T, cur *kernel.Task, net *sock.Net, x *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		tcp, udp := w.add(cur, "tcp", sock.AF_INET), w.add(cur, "udp", sock.AF_INET)
 		var clients []*kernel.Task
 		for i := range 3 {
-			how := x.next(5)
+			how := x.N(5)
 			net.Get() // the service may be gone before the client
 			clients = append(clients, cur.Machine().Spawn(cur, fmt.Sprintf("client%d", i), func(cur *kernel.Task) {
 				defer net.Put()
@@ -486,7 +487,7 @@ func TestClientsAgainstStartAndStop(t *testing.T) {
 			}))
 		}
 		w.start(cur)
-		kernel.Msleep(cur, x.next(20))
+		kernel.Msleep(cur, x.N(20))
 		w.stop(cur)
 		for _, c := range clients {
 			kernel.Join(cur, c)
@@ -497,7 +498,7 @@ func TestClientsAgainstStartAndStop(t *testing.T) {
 // Several connections wait before the thread first looks: each is accepted and answered, though one event may stand
 // for many. Of those that were closed meanwhile none stays.
 func TestConnectionsBeforeStart(t *testing.T) {
-	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		addr := w.add(cur, "tcp", sock.AF_INET)
 		w.dial(cur, IPPROTO_TCP, addr).Close()
@@ -531,7 +532,7 @@ func TestConnectionsBeforeStart(t *testing.T) {
 }
 
 func TestBackchannelPlaceholder(t *testing.T) {
-	sockRuns(t, 5, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 5, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		if res := SvcCreateXprt(cur, w.serv, "tcp-bc", net, sock.PF_INET, 0, SVC_SOCK_ANONYMOUS); res != 0 {
 			t.Errorf("tcp-bc: %s", kernel.ErrName(res))
@@ -544,7 +545,7 @@ func TestBackchannelPlaceholder(t *testing.T) {
 }
 
 func TestAddsockAndNames(t *testing.T) {
-	sockRuns(t, 5, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *wireRandom) {
+	sockRuns(t, 5, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
 		so, err := sock.Create(cur, net, sock.AF_INET, sock.SOCK_STREAM, IPPROTO_TCP)
 		if err != 0 {
@@ -577,7 +578,7 @@ func TestFailingSocketSteps(t *testing.T) {
 	defer m.Close()
 	for k := 1; k < 60; k++ {
 		made := 0
-		r := m.Run(&wireRandom{uint64(k)}, kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
+		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
 			net := sock.NewNet(cur, m, "init_net")
 			rpc := New(cur, m)
 			serv := SvcCreate(cur, rpc, sockProgram(), PAGE_SIZE, nil)

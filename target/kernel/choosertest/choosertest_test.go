@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+
+package choosertest
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/seed17199236/svcfuzz/target/kernel"
+)
+
+type counter struct {
+	kernel.Obj
+	n kernel.Atomic
+}
+
+// Both choosers show both orders of two tasks, and one seed is one run.
+func TestChoosers(t *testing.T) {
+	orders := map[string]int{}
+	runs := 0
+	var order string
+	main := func(cur *kernel.Task, fail func(string, ...any)) {
+		m := cur.Machine()
+		x := kernel.StaticObj[counter](m, "counter")
+		x.n.Init(&x.Obj, "n")
+		order = ""
+		var tasks []*kernel.Task
+		for _, name := range []string{"a", "b"} {
+			tasks = append(tasks, m.Spawn(cur, name, func(*kernel.Task) {
+				x.n.Inc()
+				order += name
+			}))
+		}
+		for _, u := range tasks {
+			kernel.Join(cur, u)
+		}
+		if x.n.Peek() != 2 {
+			fail("%d tasks ran", x.n.Peek())
+		}
+		orders[order]++
+		runs++
+	}
+	Simulate(t, 200, kernel.Options{}, main)
+	if runs != 200 || orders["ab"] < 40 || orders["ba"] < 40 {
+		t.Errorf("%d runs: %v", runs, orders)
+	}
+	m := kernel.NewSim()
+	defer m.Close()
+	for seed := range uint64(20) {
+		var seqs [2][]uint16
+		for i := range seqs {
+			r := m.Run(NewRanked(seed, 20), kernel.Options{}, "main", func(cur *kernel.Task) { main(cur, t.Errorf) })
+			seqs[i] = slices.Clone(r.Seq)
+		}
+		if !slices.Equal(seqs[0], seqs[1]) {
+			t.Fatalf("seed %d is two runs", seed)
+		}
+	}
+}
