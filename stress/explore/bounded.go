@@ -30,6 +30,7 @@ type Bounded struct {
 	Skipped int
 
 	level  int // the number of preemptions that is searched now
+	whole  int // one more than the number of preemptions up to which everything has been run
 	path   []branch
 	depth  int // position in path within this run
 	used   int // preemptions in this run
@@ -37,9 +38,11 @@ type Bounded struct {
 	fresh  int              // accesses of the run before this one were those of the last run too
 	seen   map[uint64]uint8 // preemptions spent, by state and running task
 	begun  bool
+	ran    bool
 
 	m      *kernel.Machine
-	shared int // cells known to be shared when this search started
+	logged bool // the machine kept its accesses before
+	shared int  // cells known to be shared when this search started
 }
 
 // branch is one choice on the current path.
@@ -83,17 +86,22 @@ func object(a *kernel.Access) uint64 { return ^a.Object }
 // Next prepares the next schedule; false when all have been run.
 func (b *Bounded) Next() bool {
 	switch {
+	case b.ran && b.m == nil:
+		return false // a run without a choice is all there is
 	case !b.begun:
 		b.begun = b.m != nil // the first run only finds the machine
+		b.whole = 0
 		if b.Plain {
 			b.level = b.Bound
 		}
 		b.restart()
 	case !b.Plain && b.m != nil && b.m.Shared() != b.shared:
+		b.whole = 0 // what was run before knew of fewer points at which to preempt
 		b.restart()
 	default:
 		b.learn()
 		if !b.advance() {
+			b.whole = b.level + 1
 			if b.level == b.Bound {
 				return false
 			}
@@ -101,7 +109,7 @@ func (b *Bounded) Next() bool {
 			b.restart()
 		}
 	}
-	b.depth, b.used, b.pruned = 0, 0, false
+	b.depth, b.used, b.pruned, b.ran = 0, 0, false, true
 	return true
 }
 
@@ -193,6 +201,10 @@ func (b *Bounded) skips(br *branch) bool {
 	return false
 }
 
+// Covered is the number of preemptions up to which every schedule has been run, or one that is equivalent to it; -1
+// when that can be said of none, as before the end of the first round and after a step that turned up late.
+func (b *Bounded) Covered() int { return b.whole - 1 }
+
 // States is how many different choice points have been met.
 func (b *Bounded) States() int { return len(b.seen) }
 
@@ -205,6 +217,7 @@ func (b *Bounded) Pick(c *kernel.Choice) *kernel.Task {
 	if b.m == nil {
 		// Accesses must be kept from the first operation on: positions in the log mean the same in every run.
 		b.m = c.Runnable[0].Machine()
+		b.logged = b.m.LogsAccesses()
 		b.m.LogAccesses()
 		b.pruned = true
 		return nil

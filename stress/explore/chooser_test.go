@@ -8,6 +8,7 @@ package explore
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -134,16 +135,16 @@ func TestPCTDraws(t *testing.T) {
 			t.Fatalf("depth %d", c.d)
 		}
 		depths[c.d-2]++
-		seen := map[int]bool{}
-		for _, at := range c.at[:c.d-1] {
-			if seen[at] || at < 1 || at > 20 {
+		before := 0
+		for _, p := range c.at[:c.d-1] {
+			if p.step <= before || p.step > 20 {
 				t.Fatalf("change points %v", c.at[:c.d-1])
 			}
-			seen[at] = true
-			points[at-1]++
+			before = p.step
+			points[p.step-1]++
 		}
 		if c.d > 2 {
-			if c.at[0] < c.at[1] {
+			if c.at[0].level < c.at[1].level {
 				up++
 			} else {
 				down++
@@ -152,7 +153,7 @@ func TestPCTDraws(t *testing.T) {
 	}
 	wantUniform(t, "depths", depths)
 	wantUniform(t, "change points", points)
-	wantUniform(t, "which point comes first", []int{up, down})
+	wantUniform(t, "which of two demoted tasks is lower", []int{up, down})
 	for d := 1; d <= maxDepth; d++ {
 		c := PCT{Depth: d}
 		for i := range 100 {
@@ -163,80 +164,106 @@ func TestPCTDraws(t *testing.T) {
 	}
 }
 
-// Between change points the highest priority runs; at one, the task that would have run falls below all others.
-func TestPCTDemotes(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	var order string
-	orders := map[string]int{}
-	for depth := 1; depth <= 4; depth++ {
-		c := &PCT{Depth: depth, K: 40}
-		var top *kernel.Task
-		demoted := 0
-		s := &spy{Chooser: c,
-			before: func(ch *kernel.Choice) { top = c.best(ch.Runnable) },
-			after: func(ch *kernel.Choice, got *kernel.Task) {
-				at := slices.Index(c.at[:c.d-1], c.steps)
-				if at < 0 {
-					if got != top {
-						t.Fatalf("depth %d, choice %d: %s runs, %s has the highest priority", depth, c.steps, got.Name(), top.Name())
-					}
-					return
-				}
-				demoted++
-				if got == top {
-					for _, u := range ch.Runnable {
-						if u != got && *c.priority(u) >= 1<<63 {
-							t.Fatalf("depth %d, choice %d: %s goes on at a change point", depth, c.steps, got.Name())
-						}
-					}
-				}
-				if p := *c.priority(top); p >= 1<<63 || p != uint64(1+at) {
-					t.Fatalf("depth %d, choice %d: priority %d after the change point", depth, c.steps, p)
-				}
-			}}
-		for i := range 500 {
-			c.Seed(uint64(depth), uint64(i))
-			m.Run(s, kernel.Options{}, "main", race(&order))
-			orders[order]++
-		}
-		if low := 200 * (depth - 1); demoted < low {
-			t.Errorf("depth %d: %d change points were met, want at least %d", depth, demoted, low)
-		}
-	}
-	if len(orders) != 6 {
-		t.Errorf("orders %v", orders)
+// plainPCT is PCT as the paper has it: it looks at every runnable task, every time.
+type plainPCT struct {
+	prio    map[*kernel.Task]uint64
+	at      []change
+	lowest  uint64
+	r       rng
+	demoted int
+	yields  map[*kernel.Task]int
+}
+
+func newPlainPCT(seed, n uint64, d, k int) *plainPCT {
+	var like PCT // draws what a PCT of the same seed draws
+	like.Depth, like.K = d, k
+	like.Seed(seed, n)
+	return &plainPCT{
+		prio: map[*kernel.Task]uint64{}, at: slices.Clone(like.at[:like.d-1]), lowest: yieldLevel, r: like.r,
+		yields: map[*kernel.Task]int{},
 	}
 }
 
-// A task that was demoted first may be the lower one of two, too: a bug of depth 3 that needs a, b and c to be in
-// either order behind two change points is found both ways.
-func TestPCTOrdersTheDemoted(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	var order string
-	c := &PCT{Depth: 3, K: 30}
-	laterIsLower, earlierIsLower := 0, 0
-	var low []*kernel.Task
-	s := &spy{Chooser: c, before: func(ch *kernel.Choice) {
-		if slices.Contains(c.at[:2], c.steps+1) {
-			low = append(low, c.best(ch.Runnable))
+func (c *plainPCT) best(run []*kernel.Task) *kernel.Task {
+	return slices.MaxFunc(run, func(a, b *kernel.Task) int { return cmp.Compare(c.prio[a], c.prio[b]) })
+}
+
+func (c *plainPCT) Pick(ch *kernel.Choice) *kernel.Task {
+	for _, t := range ch.Changed { // only for the order in which priorities are drawn
+		if _, ok := c.prio[t]; !ok && t.Runnable() {
+			c.prio[t] = c.r.p.Uint64() | drawnLevel
 		}
-	}}
-	for i := range 400 {
-		low = low[:0]
-		c.Seed(3, uint64(i))
-		m.Run(s, kernel.Options{}, "main", race(&order))
-		if len(low) == 2 && low[0] != low[1] {
-			if *c.priority(low[0]) < *c.priority(low[1]) {
-				earlierIsLower++
-			} else {
-				laterIsLower++
+	}
+	if ch.Last != nil {
+		if k, _ := ch.Last.Pending(); k == kernel.OpYield {
+			if c.yields[ch.Last]++; c.yields[ch.Last] >= loopsFrom {
+				c.lowest--
+				c.prio[ch.Last] = c.lowest
 			}
 		}
 	}
-	if laterIsLower < 50 || earlierIsLower < 50 {
-		t.Errorf("of two demoted tasks the later one is lower %d times, the earlier one %d times", laterIsLower, earlierIsLower)
+	for len(c.at) > 0 && c.at[0].step <= ch.Step+1 {
+		t := ch.Last
+		if c.at[0].step == ch.Step+1 {
+			t = c.best(ch.Runnable)
+		}
+		if t != nil {
+			c.prio[t] = c.at[0].level
+			c.demoted++
+		}
+		c.at = c.at[1:]
+	}
+	return c.best(ch.Runnable)
+}
+
+// The queue is an optimisation and nothing else.
+func TestPCTIsPCT(t *testing.T) {
+	m := kernel.NewSim()
+	defer m.Close()
+	demoted := 0
+	for seed := range 300 {
+		p := newProgram(seed, 2+seed%6, 2+seed%5)
+		for d := 1; d <= 4; d++ {
+			plain := newPlainPCT(5, uint64(seed), d, 60)
+			fast := &PCT{Depth: d, K: 60}
+			fast.Seed(5, uint64(seed))
+			if a, b := hashOf(m, plain, p), hashOf(m, fast, p); a != b {
+				t.Fatalf("%s: depth %d: two schedules", p, d)
+			}
+			demoted += plain.demoted
+		}
+	}
+	if demoted < 1000 {
+		t.Errorf("only %d change points were met", demoted)
+	}
+}
+
+// A task that waits in a loop for another one and lets others run meanwhile does not keep the other one from running.
+func TestSpinnersAreFair(t *testing.T) {
+	m := kernel.NewSim()
+	defer m.Close()
+	spin := func(cur *kernel.Task) {
+		x := newThing(m, 0)
+		var tasks []*kernel.Task
+		for i := range 3 {
+			tasks = append(tasks, m.Spawn(cur, string(rune('a'+i)), func(cur *kernel.Task) {
+				for x.n.Read() == 0 {
+					kernel.CondResched(cur)
+				}
+			}))
+		}
+		x.n.Inc()
+		for _, t := range tasks {
+			kernel.Join(cur, t)
+		}
+	}
+	for name, c := range map[string]sampler{"pct": &PCT{K: 60}, "delay": &Delay{Bound: 3, K: 60}} {
+		for i := range 500 {
+			c.Seed(1, uint64(i))
+			if f := m.Run(c, kernel.Options{MaxSteps: 300}, "main", spin).Worst(); f != nil {
+				t.Fatalf("%s, schedule %d: %v", name, i, f)
+			}
+		}
 	}
 }
 
@@ -312,35 +339,42 @@ type chooserFunc func(c *kernel.Choice) *kernel.Task
 
 func (f chooserFunc) Pick(c *kernel.Choice) *kernel.Task { return f(c) }
 
+// samplers are all there are, ready for the machine of p.
+func samplers(m *kernel.Machine, p *program) map[string]sampler {
+	r := RunnerFunc(func(ch kernel.Chooser, opt kernel.Options) *kernel.Result { return m.Run(ch, opt, "main", p.main) })
+	prof := TakeProfile(r, p.options())
+	return map[string]sampler{
+		"random": &Random{}, "pct": &PCT{K: 100}, "pct:choices": &PCT{K: 60, Choices: true}, "pos": &POS{},
+		"urw": &URW{Profile: prof}, "surw": &SURW{Profile: prof}, "delay": &Delay{Bound: 3, K: 60},
+	}
+}
+
 // One seed and one number are one schedule, whatever ran before; other numbers are other schedules.
 func TestSeedsRepeat(t *testing.T) {
 	p := newProgram(8, 4, 6)
-	for _, kind := range []string{"random", "pct"} {
-		var first []uint64
-		for round := range 2 {
-			m := kernel.NewSim()
-			random, pct := &Random{}, &PCT{K: 100}
+	first := map[string][]uint64{}
+	for round := range 2 {
+		m := kernel.NewSim()
+		for kind, ch := range samplers(m, p) {
 			for i := range 300 {
 				n := uint64(i)
 				if round == 1 {
 					n = 299 - n // backwards
 				}
-				var ch kernel.Chooser = random
-				if random.Seed(4, n); kind == "pct" {
-					pct.Seed(4, n)
-					ch = pct
-				}
+				ch.Seed(4, n)
 				h := hashOf(m, ch, p)
 				if round == 0 {
-					first = append(first, h)
-				} else if first[n] != h {
+					first[kind] = append(first[kind], h)
+				} else if first[kind][n] != h {
 					t.Fatalf("%s: schedule %d is another one when others ran before it", kind, n)
 				}
 			}
-			m.Close()
 		}
-		slices.Sort(first)
-		if n := len(slices.Compact(first)); n < 100 {
+		m.Close()
+	}
+	for kind, hashes := range first {
+		slices.Sort(hashes)
+		if n := len(slices.Compact(hashes)); n < 60 {
 			t.Errorf("%s: %d different schedules of 300", kind, n)
 		}
 	}

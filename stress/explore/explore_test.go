@@ -161,7 +161,7 @@ func TestReplayRepeatsAndShrinkShrinks(t *testing.T) {
 	if res.Hash != s.Hash || rep.Diverged != "" {
 		t.Fatalf("replay: hash %x, want %x; diverged %q", res.Hash, s.Hash, rep.Diverged)
 	}
-	sh := Shrink(r, s, out.Finding, kernel.Options{}, 2000)
+	sh := Shrink(Work{Runner: r}, s, out.Finding, kernel.Options{}, 2000)
 	if sh.Preemptions != 1 {
 		t.Fatalf("shrunk to %d preemptions, want 1\n%s", sh.Preemptions, sh.Schedule.Text())
 	}

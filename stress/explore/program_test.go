@@ -745,7 +745,9 @@ func newProgram(seed, tasks, statements int) *program {
 
 func (p *program) String() string { return fmt.Sprintf("machine %d: %s", p.seed, p.words) }
 
-func (p *program) options() kernel.Options { return kernel.Options{MaxSteps: 2000, FailAt: p.failAt, Causal: true} }
+func (p *program) options() kernel.Options {
+	return kernel.Options{MaxSteps: 2000, FailAt: p.failAt, Causal: true}
+}
 
 func (p *program) main(cur *kernel.Task) {
 	m := cur.Machine()
