@@ -76,6 +76,8 @@ type Mutant struct {
 	Scenario string
 	Params   string // of the scenario: "clients=1,proto=0"; its defaults if empty
 	Backend  string // sim or free
+	Memory   string // memory model of the sim back end: sc (also ""), tso or weak
+	Chooser  string // that finds it; "" leaves it to the search
 	Budget   Budget
 	Expect   []Expect // any one of them is the right answer
 	Control  bool     // must stay clean
@@ -331,6 +333,8 @@ var (
 //	Params                   its parameters, "clients=1,proto=0"
 //	Fail-at                  which fallible step fails: "20", or "1..40" for a search each
 //	Backend                  sim or free; required
+//	Memory                   sc, tso or weak: who sees a store when; sc if missing, sim only
+//	Chooser                  the chooser that finds it, where the usual one does not; sim only
 //	Budget                   "20000 schedules", "30s" or both with a comma; required
 //	Expect                   verdict, then oracle; alternatives with " | "; required
 //	Control                  yes for a negative control, which expects clean
@@ -347,6 +351,8 @@ func Parse(name string, data []byte) (*Mutant, error) {
 	fields["params"] = field{to: &m.Params}
 	fields["fail-at"] = field{to: &failAt}
 	fields["backend"] = field{to: &m.Backend, required: true}
+	fields["memory"] = field{to: &m.Memory}
+	fields["chooser"] = field{to: &m.Chooser}
 	fields["budget"] = field{to: &budget, required: true}
 	fields["expect"] = field{to: &expect, required: true}
 	fields["control"] = field{to: &control}
@@ -358,6 +364,19 @@ func Parse(name string, data []byte) (*Mutant, error) {
 
 	if m.Backend != "sim" && m.Backend != "free" {
 		return nil, h.errorf("backend", "%q is no back end (write: sim, or free)", m.Backend)
+	}
+	switch m.Memory {
+	case "", "sc":
+	case "tso", "weak":
+		if m.Backend != "sim" {
+			return nil, h.errorf("memory", "%q with back end %s, where memory is the machine's own (write: sc)",
+				m.Memory, m.Backend)
+		}
+	default:
+		return nil, h.errorf("memory", "%q is no memory model (write: sc, tso or weak)", m.Memory)
+	}
+	if m.Chooser != "" && m.Backend != "sim" {
+		return nil, h.errorf("chooser", "nobody chooses with back end %s (drop the line)", m.Backend)
 	}
 	if m.Params != "" && !goodParams.MatchString(m.Params) {
 		return nil, h.errorf("params", "%q are no parameters (write: clients=1,proto=0)", m.Params)
