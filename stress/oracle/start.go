@@ -33,8 +33,8 @@ func (s *Subject) Started(name string, value int64) {
 	}
 }
 
-// StartFailed is called by an actor whose start call returned an error, for the times-th time. It returns only if as many
-// steps of this run were made to fail.
+// StartFailed is called by an actor whose start call returned an error, for the times-th time. It returns only if it was
+// decided that as many steps of this run fail.
 func (s *Subject) StartFailed(what string, err, times int) {
 	if s.M.Departed(kernel.DecideAlloc) >= times {
 		return

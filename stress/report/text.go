@@ -31,6 +31,14 @@ type Failure struct {
 	Steps       int
 	Preemptions int
 	Schedule    string // name of the schedule file; empty: there is none
+
+	// What the page shows beside it; nothing of it need be known.
+	Params      string           // of the scenario
+	FailAt      int              // the fallible step that was made to fail, 0: none
+	Decisions   []kernel.Decided // what else was chosen but who runs
+	Depth       int              // how many orderings the failure needs, 0: unknown
+	Constraints []string         // those orderings, in words
+	Dump        string           // the structures as the run left them
 }
 
 // The bounds of a drawing. A person takes in one screen.
