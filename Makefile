@@ -5,6 +5,8 @@
 # make fuzz
 F ?=
 T ?= 60s
+# make explore
+S ?= lockd-start
 # make soak
 D ?= 10m
 # more flags for the command that a target runs, e.g. make stress ARGS='--json verdict.json'
@@ -16,8 +18,8 @@ LINT   := $(GO) tool -modfile=tools/go.mod golangci-lint
 ACTION := $(GO) tool -modfile=tools/actionlint.mod actionlint
 
 .DEFAULT_GOAL := help
-.PHONY: help stress test race presubmit lint format bench mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
-	install-peers-libfuzzer install-peers-rpcbind
+.PHONY: help stress explore test race presubmit lint format calibrate bench bench-race mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
+	audit peers-spin install-peers-spin install-peers-libfuzzer install-peers-rpcbind browser-test install-browser
 
 help: ## print this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -47,8 +49,20 @@ format: ## say which files are not as gofmt wants them
 	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); if [ -n "$$files" ]; then \
 		echo "not formatted (run gofmt -w on them):"; echo "$$files"; exit 1; fi
 
+explore: ## ask whether any interleaving of scenario S (lockd-start) fails, on all cores; ARGS='--for 10m --params clients=2'
+	$(STRESS) explore '$(S)' $(ARGS)
+
+calibrate: ## hold choosers and searches against programs whose every number is known
+	$(STRESS) calibrate $(ARGS)
+
 bench: ## steps and schedules a second, against the bare switch
 	$(STRESS) bench $(ARGS)
+
+audit: ## are tasks interrupted wherever a kernel would? (ARGS='mutants --all' for the whole table of bugs)
+	$(STRESS) audit $(ARGS)
+
+bench-race: ## the same under the race detector (needs a C compiler)
+	$(GO) run -race -trimpath ./stress bench $(ARGS)
 
 mutants: ## the track record: plant every historical bug and see it found
 	$(STRESS) mutants $(ARGS)
@@ -68,12 +82,24 @@ fuzz-list: ## names of the fuzz targets, one a line
 oss-fuzz-local: ## build the fuzz targets with libFuzzer and run each for 20 s (needs install-peers-libfuzzer)
 	fuzz/oss-fuzz/local.sh
 
+browser-test: ## the page of an interleaving in headless Chromium (needs install-browser)
+	$(GO) test -tags browser -run '^TestBrowser' ./stress/report
+
 readme: ## write the generated tables of the README anew
 	$(STRESS) verdict --readme README.md
 	$(STRESS) mutants --readme README.md
+
+peers-spin: ## compare the explorer with SPIN on the same programs (needs install-peers-spin)
+	$(STRESS) peers spin $(ARGS)
+
+install-peers-spin: ## SPIN and a C compiler, for peers-spin (Debian, root)
+	apt-get install -y --no-install-recommends spin gcc libc6-dev
 
 install-peers-libfuzzer: ## clang with libFuzzer, for oss-fuzz-local (Debian, root)
 	apt-get install -y --no-install-recommends clang-19 libclang-rt-19-dev lld-19 llvm-19
 
 install-peers-rpcbind: ## rpcbind and rpcinfo, to talk to `stress serve` (Debian, root)
 	apt-get install -y --no-install-recommends rpcbind
+
+install-browser: ## chromium, for browser-test (Debian, root)
+	apt-get install -y --no-install-recommends chromium

@@ -30,7 +30,7 @@ const module = "github.com/seed17199236/svcfuzz"
 // not import each other unless another rule says so. NONE has nothing below it. A rule ends with a
 // semicolon.
 const rooms = `
-	NONE < target/kernel < target/kernel/sock < target/sunrpc < target/lockd, target/nfs;
+	NONE < target/kernel < target/kernel/sock, target/kernel/choosertest < target/sunrpc < target/lockd, target/nfs;
 
 	NONE < stress/mutant, stress/rpcbind, stress/leakcheck;
 
@@ -39,7 +39,9 @@ const rooms = `
 	target/lockd, target/nfs < stress/oracle < stress/scenario;
 
 	stress/scenario, stress/explore < stress/report < stress/soak < stress/job
-	< stress/runner, stress/bench, stress/verdict, stress/portfolio, stress/audit, fuzz;
+	< stress/bench, stress/verdict, stress/portfolio, stress/audit, fuzz;
+
+	stress/portfolio < stress/runner;
 
 	stress/leakcheck < stress/soak, stress/server, fuzz;
 
@@ -53,6 +55,9 @@ const rooms = `
 
 	stress/verdict, stress/bench, stress/server, stress/runner, stress/portfolio, stress/audit, stress/spin < stress;
 `
+
+// testRoom is the room that tests alone may import.
+const testRoom = "target/kernel/choosertest"
 
 // portRooms are the rooms that keep the rules of the port.
 var portRooms = []string{"target/sunrpc", "target/lockd", "target/nfs"}
@@ -134,6 +139,9 @@ func (may order) checkImport(room, imported string, test bool) string {
 		if to != room && !may[room][to] {
 			return fmt.Sprintf("%s may not import %s: move the code to a room that may, hand it in as an argument or "+
 				"an interface, or change the table in rooms_test.go and say why", room, to)
+		}
+		if to == testRoom && !test {
+			return fmt.Sprintf("%s imports %s: that is for tests alone", room, to)
 		}
 		return ""
 	}
@@ -481,6 +489,8 @@ func TestCheckImport(t *testing.T) {
 		{"target/sunrpc", "sync/atomic", false, "the port may not import sync/atomic: use kernel.Spinlock"},
 		{"target/lockd", "time", false, "the port may not import time: use kernel.Jiffies"},
 		{"target/lockd", "time", true, ""},
+		{"target/lockd", module + "/" + testRoom, true, ""},
+		{"target/lockd", module + "/" + testRoom, false, "that is for tests alone"},
 		{"target/lockd", "math/rand/v2", false, "use m.RandomU32"},
 		{"target/lockd", "math/bits", false, ""},
 		{"target/nfs", "os/exec", false, "the port sees no machine but m"},

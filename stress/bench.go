@@ -20,7 +20,9 @@ func benchCmd() *cobra.Command {
 		Use:   "bench",
 		Short: "measure the sim back end against the bare coroutine switch",
 		Long: `bench measures what a step and a schedule of the sim back end cost, next to the bare coroutine switch that bounds
-them, on one core and in one run: compare the figures of one run with each other, not with another machine's.`,
+them, on one core and in one run: compare the figures of one run with each other, not with another machine's. The start
+race of lockd, as a tiny program, is run under every chooser and search, against the same program on nothing but
+coroutines: "1.50 x NAME" says that it takes one and a half times as long as NAME did in the same rounds.`,
 		Example: `  go run ./stress bench
   go run ./stress bench --each 5s --json bench.json`,
 		Args: args(0, 0, "nothing"),
@@ -43,7 +45,11 @@ them, on one core and in one run: compare the figures of one run with each other
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
 		for _, f := range figures {
-			fmt.Fprintf(tw, "%s\t%.2f\t%s\t\n", f.Name, f.Value, f.Unit)
+			ratio := ""
+			if f.Of != "" {
+				ratio = fmt.Sprintf("%.2f x %s", f.Ratio, f.Of)
+			}
+			fmt.Fprintf(tw, "%s\t%.2f\t%s\t%s\t\n", f.Name, f.Value, f.Unit, ratio)
 		}
 		if err := tw.Flush(); err != nil {
 			return err

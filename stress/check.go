@@ -29,7 +29,7 @@ type checked struct {
 }
 
 func checkCmd() *cobra.Command {
-	var era, junit string
+	var era string
 	var limit budget
 	cmd := &cobra.Command{
 		Use:   "check PATCH [SCENARIO...]",
@@ -38,8 +38,9 @@ func checkCmd() *cobra.Command {
 with a minimal interleaving for each that fails, or with how much of the schedule space was covered. The patch
 is a git diff or a mail of git format-patch that changes files below target/. The checkout stays as it is.
 
-Each scenario is searched twice: all schedules with at most one preemption, and as many as the budget allows drawn
-by pct. fault-injection is searched for each service and for each step that may fail.`,
+Each scenario is searched three times: all schedules with at most one preemption, as many as the budget allows drawn
+by pct, and as many by the searches of explore, which say what each of them leaves open. fault-injection is searched for
+each service and for each step that may fail.`,
 		Example: `  git diff > my.patch && git stash && go run ./stress check my.patch
   go run ./stress check my.patch lockd-start resize --for 1m
   go run ./stress check my.patch --era 3.18`,
@@ -47,11 +48,11 @@ by pct. fault-injection is searched for each service and for each step that may 
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&era, "era", "", "era of the core that the patch is for (default: the tree's)")
-	fs.StringVar(&junit, "junit", "", "write the results to this `FILE` as JUnit XML")
 	limit.add(fs, "schedules a scenario")
 	addSeed(fs)
-	addFindings(fs)
-	addJSON(fs, "the results")
+	addOutputs(fs, "the results")
+	addJUnit(fs)
+	addHTML(fs)
 
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		scenarios := args[1:]
@@ -85,20 +86,11 @@ by pct. fault-injection is searched for each service and for each step that may 
 		if err != nil {
 			return err
 		}
-		out, err := openJSON(cmd)
+		out, err := openOutputs(cmd, root)
 		if err != nil {
 			return err
 		}
 		defer out.discard()
-		xml, err := openOutput("--junit", junit)
-		if err != nil {
-			return err
-		}
-		defer xml.discard()
-		store, err := openFindings(cmd, root)
-		if err != nil {
-			return err
-		}
 		seed, err := drawSeed(cmd)
 		if err != nil {
 			return err
@@ -117,15 +109,20 @@ by pct. fault-injection is searched for each service and for each step that may 
 			}
 			if c.Verdict == job.Clean {
 				fmt.Fprintf(w, "clean %s: %s\n", name, coverage(c.Result))
+				tellSearches(w, c.Explored)
 			} else {
 				failed++
-				file, err := store.save(c.Result)
+				file, err := out.findings.save(c.Result)
 				if err != nil {
 					return err
 				}
-				c.ScheduleFile = scheduleOnly(file)
+				if err := out.page(w, c.HTML, file); err != nil {
+					return err
+				}
+				c.ScheduleFile, c.HTML = scheduleOnly(file), ""
 				fmt.Fprintln(w)
 				tell(w, c.Result, file)
+				fmt.Fprintf(w, "page:    %s\n", beside(file, ".html"))
 				if c.Sick {
 					fmt.Fprintf(w, "SICK: %s fails without the patch as well\n", name)
 				}
@@ -138,7 +135,11 @@ by pct. fault-injection is searched for each service and for each step that may 
 		} else {
 			fmt.Fprintf(w, "verdict: %d of %s fail\n", failed, plural(len(all), "scenario"))
 		}
-		if err := errors.Join(out.json(w, all), xml.write(w, func(w io.Writer) error { return checkJUnit(w, args[0], all) })); err != nil {
+		if failed == 0 {
+			out.noPage(w)
+		}
+		err = out.junit.write(w, func(w io.Writer) error { return checkJUnit(w, args[0], all) })
+		if err := errors.Join(out.json.json(w, all), err); err != nil {
 			return err
 		}
 		if failed > 0 {
@@ -164,7 +165,7 @@ const failingSteps = 60
 // searches are the jobs that check runs for a scenario, and the steps to make fail in each.
 func searches(s *scenario.Scenario, seed uint64, limit *budget) (jobs []job.Job, steps []int) {
 	j := job.Job{
-		Scenario: s.Name, Backend: "sim", Seed: seed, Shrink: shrinkRuns, Trace: true,
+		Scenario: s.Name, Backend: "sim", Seed: seed, Shrink: shrinkRuns, Trace: true, HTML: true,
 		Plans: []job.Plan{
 			{Chooser: "bounded:n=1", For: exhaustFor(limit)},
 			{Chooser: "pct", Schedules: limit.schedules, For: limit.period},
@@ -172,7 +173,9 @@ func searches(s *scenario.Scenario, seed uint64, limit *budget) (jobs []job.Job,
 	}
 	fails := slices.ContainsFunc(s.Params, func(p scenario.Param) bool { return p.Name == "k" })
 	if !fails {
-		return []job.Job{j}, nil
+		all := j
+		all.Plans, all.Explore = nil, &job.Explore{Schedules: limit.schedules, For: limit.period, MaxFindings: 1}
+		return []job.Job{j, all}, nil
 	}
 	for k := range failingSteps {
 		steps = append(steps, k+1)
@@ -213,7 +216,7 @@ func checkOne(cmd *cobra.Command, shop *workshop, tree planted, name string, see
 		}
 		if res.Verdict != job.Clean {
 			plain := res.Job
-			plain.Shrink, plain.Trace = 0, false
+			plain.Shrink, plain.Trace, plain.HTML = 0, false, false
 			base, err := shop.run(cmd.Context(), planted{era: tree.era}, plain, live.job(name+" without the patch"))
 			if err != nil {
 				return checked{}, err

@@ -180,21 +180,96 @@ type output struct {
 	temp *os.File // renamed to name at the end; nil: name is no regular file and is written as it is
 }
 
+// outputs are the files that a search leaves behind. A nil one was not asked for.
+type outputs struct {
+	json, junit, html *output
+	findings          *findings
+}
+
+// addOutputs adds --findings and --json; what says what the latter holds.
+func addOutputs(fs *pflag.FlagSet, what string) {
+	addFindings(fs)
+	addJSON(fs, what)
+}
+
+// addJUnit adds --junit, and addHTML --html, to the files of a search.
+func addJUnit(fs *pflag.FlagSet) {
+	fs.String("junit", "", "write the results to this `FILE` as JUnit XML")
+}
+
+func addHTML(fs *pflag.FlagSet) {
+	fs.String("html", "", "write the failing interleaving to this `FILE` as a page (check: the first one)")
+}
+
+// openOutputs opens what the flags of the command name. Discard it.
+func openOutputs(cmd *cobra.Command, root string) (*outputs, error) {
+	o := &outputs{}
+	for _, f := range []struct {
+		flag string
+		out  **output
+	}{{"json", &o.json}, {"junit", &o.junit}, {"html", &o.html}} {
+		if cmd.Flags().Lookup(f.flag) == nil {
+			continue
+		}
+		var err error
+		if *f.out, err = openFlag(cmd, f.flag); err != nil {
+			o.discard()
+			return nil, err
+		}
+	}
+	if cmd.Flags().Lookup("findings") == nil {
+		return o, nil
+	}
+	var err error
+	if o.findings, err = openFindings(cmd, root); err != nil {
+		o.discard()
+		return nil, err
+	}
+	return o, nil
+}
+
+// noPage says that there is nothing to draw, so that nobody takes an old page for a new one.
+func (o *outputs) noPage(w io.Writer) {
+	if o.html != nil {
+		fmt.Fprintf(w, "--html: nothing failed, so %s was not written\n", o.html.name)
+	}
+}
+
+// discard removes what was not written to its end; to be deferred.
+func (o *outputs) discard() {
+	o.json.discard()
+	o.junit.discard()
+	o.html.discard()
+}
+
+// page writes the page of the first finding, with the name of its schedule file.
+func (o *outputs) page(stdout io.Writer, page, file string) error {
+	out := o.html
+	o.html = nil
+	return out.write(stdout, func(w io.Writer) error {
+		_, err := io.WriteString(w, namedHTML(page, file))
+		return err
+	})
+}
+
 // addJSON adds --json; openJSON opens what it names.
 func addJSON(fs *pflag.FlagSet, what string) {
 	fs.String("json", "", "write "+what+" to this `FILE` as JSON (- is standard output)")
 }
 
 // openJSON opens the file that --json names; nil if none.
-func openJSON(cmd *cobra.Command) (*output, error) {
-	name, err := cmd.Flags().GetString("json")
+func openJSON(cmd *cobra.Command) (*output, error) { return openFlag(cmd, "json") }
+
+// openFlag opens the file that a flag names; nil if none.
+func openFlag(cmd *cobra.Command, flag string) (*output, error) {
+	name, err := cmd.Flags().GetString(flag)
 	if err != nil {
 		return nil, err
 	}
-	if name == "" && cmd.Flags().Changed("json") {
-		return nil, usagef("--json: the name is empty; write --json FILE")
+	if name == "" && cmd.Flags().Changed(flag) {
+		return nil, usagef("--%[1]s: the name is empty; write --%[1]s FILE", flag)
 	}
-	return openOutput("--json", name)
+	return openOutput("--"+flag, name)
 }
 
 // openOutput opens name, which flag gave.

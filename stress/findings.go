@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"hash/fnv"
+	"html"
 	"io"
 	"os"
 	"path/filepath"
@@ -50,7 +51,7 @@ func openFindings(cmd *cobra.Command, root string) (*findings, error) {
 	return &findings{dir}, nil
 }
 
-// save writes a finding, SCENARIO-XXXX.schedule and .txt, puts the name of the schedule into the trace, and
+// save writes a finding, SCENARIO-XXXX.schedule, .html and .txt, puts the name of the schedule into the trace, and
 // returns it; the name of the text if there is no schedule. The same finding has the same name.
 func (f *findings) save(res *job.Result) (string, error) {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
@@ -74,6 +75,11 @@ func (f *findings) save(res *job.Result) (string, error) {
 	}
 	name := shown(base + ext)
 	res.Trace = named(res.Trace, name)
+	if res.HTML != "" {
+		if err := writeFile(base+".html", []byte(namedHTML(res.HTML, name))); err != nil {
+			return "", err
+		}
+	}
 	if res.Schedule != "" {
 		if err := writeFile(base+ext, []byte(res.Schedule)); err != nil {
 			return "", err
@@ -92,10 +98,39 @@ func named(trace, file string) string {
 	return strings.ReplaceAll(trace, job.SchedulePlaceholder, file)
 }
 
+// namedHTML does so in a page.
+func namedHTML(page, file string) string { return named(page, html.EscapeString(file)) }
+
+// beside is the name of the file with another extension next to that of a finding.
+func beside(file, ext string) string { return strings.TrimSuffix(file, filepath.Ext(file)) + ext }
+
+// why says what a failure needs, and which orders of operations bring it back.
+func why(w io.Writer, res *job.Result) {
+	if len(res.Constraints) == 0 && res.Needs == "" {
+		return
+	}
+	fmt.Fprintf(w, "\nwhy:     %s", res.Needs)
+	switch {
+	case res.Needs != "" && res.Depth < 0:
+		fmt.Fprint(w, "; no set of orders was found that brings it back")
+	case res.Needs != "" && res.Depth == 0:
+		fmt.Fprint(w, "; depth 0: it fails in any order")
+	case res.Needs != "":
+		fmt.Fprintf(w, "; depth %d: it fails whenever", res.Depth)
+	default:
+		fmt.Fprintf(w, "depth %d: it fails whenever", res.Depth)
+	}
+	fmt.Fprintln(w)
+	for _, c := range res.Constraints {
+		fmt.Fprintf(w, "         %s\n", c)
+	}
+}
+
 // tell prints a finding: the drawn interleaving, or what there is in its place.
 func tell(w io.Writer, res *job.Result, file string) {
 	if res.Trace != "" {
 		fmt.Fprint(w, res.Trace)
+		why(w, res)
 		return
 	}
 	task := ""

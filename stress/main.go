@@ -40,7 +40,10 @@ var subcommands []func() *cobra.Command
 func register(c func() *cobra.Command) { subcommands = append(subcommands, c) }
 
 // order is that of help. A command that is not in it comes last.
-var order = []string{"verdict", "list", "run", "replay", "keep", "check", "mutants", "soak", "serve", "bench", "version"}
+var order = []string{
+	"verdict", "list", "run", "explore", "replay", "keep", "check", "mutants", "soak",
+	"serve", "calibrate", "bench", "audit", "peers", "version",
+}
 
 const about = `stress explores the interleavings of Linux's SunRPC server core, in a Go port of it, and says which break.
 

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -41,6 +43,7 @@ type record struct {
 	Params    string        `json:"params,omitempty"`
 	Era       string        `json:"era"`
 	Backend   string        `json:"backend"`
+	Memory    string        `json:"memory,omitempty"` // the model of memory; empty: sequentially consistent
 	Word      mutant.Word   `json:"word"`
 	Why       string        `json:"why"`
 	Schedules int           `json:"schedules"` // to the finding, or all that were run
@@ -48,12 +51,17 @@ type record struct {
 	Oracle    string        `json:"oracle,omitempty"`
 	Elapsed   time.Duration `json:"elapsed_ns"`
 	File      string        `json:"schedule_file,omitempty"`
+	// What the smallest failing schedule that was found needs.
+	Preemptions int      `json:"preemptions"`
+	Faults      string   `json:"faults,omitempty"` // decisions, or the fallible step that fails
+	Depth       int      `json:"depth"`            // how many orders of operations bring it about; -1: not known
+	Constraints []string `json:"constraints,omitempty"`
 
 	trace string
 }
 
 func mutantsCmd() *cobra.Command {
-	var only, readme, chooser, junit string
+	var only, readme, chooser string
 	cmd := &cobra.Command{
 		Use:   "mutants",
 		Short: "plant every historical bug and see it found: the track record",
@@ -71,10 +79,9 @@ was found by another one. Ends with 0 if all is good.`,
 	fs.StringVar(&only, "only", "", "these mutants alone, `ID,...`")
 	fs.StringVar(&readme, "readme", "", "write the table into this `FILE`, between the track-record markers")
 	fs.StringVar(&chooser, "chooser", "pct", "what draws the schedules of sim: random, pct[:d=N] or bounded[:n=N]")
-	fs.StringVar(&junit, "junit", "", "write the results to this `FILE` as JUnit XML")
 	fs.Uint64("seed", trackSeed, "seed of all random choices")
-	addFindings(fs)
-	addJSON(fs, "the table")
+	addOutputs(fs, "the table")
+	addJUnit(fs)
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, err := explore.ParseSpec(chooser); err != nil {
@@ -111,27 +118,18 @@ was found by another one. Ends with 0 if all is good.`,
 		if len(list) == 0 {
 			return faultf("corpus/mutants holds no mutants")
 		}
-		out, err := openJSON(cmd)
+		out, err := openOutputs(cmd, root)
 		if err != nil {
 			return err
 		}
 		defer out.discard()
-		xml, err := openOutput("--junit", junit)
-		if err != nil {
-			return err
-		}
-		defer xml.discard()
-		store, err := openFindings(cmd, root)
-		if err != nil {
-			return err
-		}
 		seed, err := cmd.Flags().GetUint64("seed")
 		if err != nil {
 			return err
 		}
 		w := cmd.OutOrStdout()
 		fmt.Fprintf(w, "seed %d\n", seed)
-		h := &hunt{shop: shop, seed: seed, chooser: chooser, store: store, live: newProgress(cmd.ErrOrStderr()), bases: map[string]*base{}}
+		h := &hunt{shop: shop, seed: seed, chooser: chooser, store: out.findings, live: newProgress(cmd.ErrOrStderr()), bases: map[string]*base{}}
 		shop.live = h.live
 		rows, err := h.all(cmd.Context(), list)
 		h.live.clear()
@@ -141,7 +139,7 @@ was found by another one. Ends with 0 if all is good.`,
 		if err := printRecords(w, rows); err != nil {
 			return err
 		}
-		if err := errors.Join(out.json(w, rows), xml.write(w, func(w io.Writer) error { return recordJUnit(w, rows) })); err != nil {
+		if err := errors.Join(out.json.json(w, rows), out.junit.write(w, func(w io.Writer) error { return recordJUnit(w, rows) })); err != nil {
 			return err
 		}
 		if readme != "" {
@@ -248,10 +246,13 @@ func (h *hunt) jobOf(m *mutant.Mutant) (job.Job, error) {
 	}
 	plan := job.Plan{Schedules: m.Budget.Schedules, For: m.Budget.For}
 	if m.Backend == "sim" {
-		plan.Chooser = h.chooser
+		plan.Chooser = cmp.Or(m.Chooser, h.chooser)
+		if _, err := explore.ParseSpec(plan.Chooser); err != nil {
+			return job.Job{}, usagef("%s: Chooser: %v", m.Path, err)
+		}
 	}
 	return job.Job{
-		Scenario: m.Scenario, Params: p.String(), Backend: m.Backend, Seed: h.seed, Plans: []job.Plan{plan},
+		Scenario: m.Scenario, Params: p.String(), Backend: m.Backend, Memory: m.Memory, Seed: h.seed, Plans: []job.Plan{plan},
 		Shrink: shrinkRuns, Trace: true,
 	}, nil
 }
@@ -260,7 +261,7 @@ func (h *hunt) jobOf(m *mutant.Mutant) (job.Job, error) {
 func (h *hunt) one(ctx context.Context, m *mutant.Mutant) (*record, error) {
 	r := &record{
 		Mutant: m.ID, Bug: m.Subject, KernelFix: m.KernelFix, Scenario: m.Scenario, Params: m.Params, Era: m.Era,
-		Backend: m.Backend,
+		Backend: m.Backend, Memory: m.Memory, Depth: -1,
 	}
 	j, err := h.jobOf(m)
 	if err != nil {
@@ -283,6 +284,10 @@ func (h *hunt) one(ctx context.Context, m *mutant.Mutant) (*record, error) {
 	r.Verdict, r.Oracle, r.Schedules, r.Elapsed = got.Verdict, got.Oracle, got.Schedules, got.Elapsed
 	if got.Verdict != job.Clean {
 		r.Schedules = got.FoundAt
+		r.Preemptions, r.Faults, r.Depth, r.Constraints = got.Preemptions, got.Faults, got.Depth, got.Constraints
+		if k := got.Job.FailAt; k != 0 {
+			r.Faults = strings.TrimPrefix(fmt.Sprintf("%s,step %d fails", r.Faults, k), ",")
+		}
 		file, err := h.store.save(got)
 		if err != nil {
 			return r, err
@@ -320,7 +325,24 @@ func (r *record) columns() []string {
 	if r.Schedules > 0 {
 		n = count(int64(r.Schedules))
 	}
-	return []string{r.Bug, dash(r.KernelFix), strings.TrimSpace(r.Scenario + " " + r.Params), r.Era, r.Backend, string(r.Word), n, dash(r.Oracle)}
+	where := r.Backend
+	if r.Memory != "" {
+		where += ", " + r.Memory
+	}
+	return append([]string{r.Bug, dash(r.KernelFix), strings.TrimSpace(r.Scenario + " " + r.Params), r.Era, where, string(r.Word), n},
+		append(r.needs(), dash(r.Oracle))...)
+}
+
+// needs are the columns that say what it takes: preemptions, faults, depth. The free back end cannot tell.
+func (r *record) needs() []string {
+	if r.Verdict == "" || r.Verdict == job.Clean || r.Backend != "sim" {
+		return []string{"-", "-", "-"}
+	}
+	depth := "-"
+	if r.Depth >= 0 {
+		depth = strconv.Itoa(r.Depth)
+	}
+	return []string{strconv.Itoa(r.Preemptions), cmp.Or(r.Faults, "none"), depth}
 }
 
 func dash(s string) string {
@@ -330,7 +352,9 @@ func dash(s string) string {
 	return s
 }
 
-var recordHead = []string{"bug", "kernel fix", "scenario", "era", "back end", "verdict", "schedules", "oracle"}
+var recordHead = []string{
+	"bug", "kernel fix", "scenario", "era", "back end", "verdict", "schedules", "preemptions", "faults", "depth", "oracle",
+}
 
 func printRecords(w io.Writer, rows []*record) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

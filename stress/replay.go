@@ -3,33 +3,43 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/stress/job"
-	"github.com/seed17199236/svcfuzz/stress/scenario"
 )
 
 func init() { register(replayCmd) }
 
 func replayCmd() *cobra.Command {
-	var trace bool
+	var trace, free bool
 	cmd := &cobra.Command{
 		Use:   "replay FILE",
 		Short: "run a schedule file once more",
-		Long: `replay follows a schedule file, on the era and with the mutant that it names, and draws what happens. A schedule that
-cannot be followed, or that gives another run than the recorded one, is stale: that is no pass. The file is
-text and may be edited; leave its hash line out then.`,
+		Long: `replay follows a schedule file, on the era and with the mutant that it names, and draws what happens. Where the code
+has moved since, so that the schedule cannot be followed or gives another run than the recorded one, the constraints of
+the file (its "before" lines) are kept instead, in several runs, and replay says so. If neither brings the failure back
+the schedule is stale: that is no pass. The file is text and may be edited; leave its hash line out then.
+
+With --free the failure is entered again on real goroutines: they wait a moment in front of the operations that the
+constraints put behind others. How often it came back is told.`,
 		Example: `  go run ./stress replay findings/lockd-start-7f3a.schedule
-  go run ./stress replay findings/lockd-start-7f3a.schedule --trace`,
+  go run ./stress replay findings/lockd-start-7f3a.schedule --trace
+  go run ./stress replay findings/lockd-start-7f3a.schedule --free
+  go run ./stress replay findings/lockd-start-7f3a.schedule --html page.html`,
 		Args: args(1, 1, "the schedule FILE"),
 	}
 	cmd.Flags().BoolVar(&trace, "trace", false, "show the structures as the run left them as well")
+	cmd.Flags().BoolVar(&free, "free", false, "bring the failure back on real goroutines, by the constraints")
 	addJSON(cmd.Flags(), "the result")
+	addHTML(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		root, err := moduleRoot()
 		if err != nil {
@@ -44,12 +54,18 @@ text and may be edited; leave its hash line out then.`,
 		if err != nil {
 			return err
 		}
-		out, err := openJSON(cmd)
+		out, err := openOutputs(cmd, root)
 		if err != nil {
 			return err
 		}
 		defer out.discard()
+		if f.job.HTML = out.html != nil; free && f.job.HTML {
+			return usagef("--html: what happens on real goroutines is not recorded; leave out --html or --free")
+		}
 		w := cmd.OutOrStdout()
+		if free {
+			f.job.Backend = "free"
+		}
 		fmt.Fprintf(w, "seed %d\n", f.job.Seed)
 		live := newProgress(cmd.ErrOrStderr())
 		shop.live = live
@@ -58,11 +74,17 @@ text and may be edited; leave its hash line out then.`,
 		if err != nil {
 			return err
 		}
-		if err := out.json(w, result{res, args[0]}); err != nil {
+		page := res.HTML
+		res.HTML = ""
+		if err := out.json.json(w, result{res, args[0]}); err != nil {
 			return err
+		}
+		if free {
+			return f.reentered(w, res)
 		}
 		stale := f.stale(res)
 		if res.Verdict == job.Clean {
+			out.noPage(w)
 			if stale != nil {
 				return stale
 			}
@@ -70,16 +92,48 @@ text and may be edited; leave its hash line out then.`,
 				res.Job.Scenario, setting(res), res.Steps, res.Hash)
 			return nil
 		}
+		if err := out.page(w, page, args[0]); err != nil {
+			return err
+		}
 		tell(w, res, args[0])
 		if trace && res.Dump != "" {
 			fmt.Fprintf(w, "\n%s", res.Dump)
 		}
-		if stale != nil {
+		switch {
+		case stale != nil:
 			fmt.Fprintf(w, "\n%v\n", stale) // it fails all the same
+		case res.By == job.ByConstraints:
+			fmt.Fprintf(w, "\nreproduced by constraints, in %d of %d runs (the code has moved since: %s)\n",
+				res.Again, res.Tries, cmp.Or(res.Diverged, "the schedule itself fails no more"))
+		case res.By == job.ByDecisions:
+			fmt.Fprintf(w, "\nreproduced by decisions\n")
 		}
 		return errFinding
 	}
 	return cmd
+}
+
+// reentered says what came of the tries on real goroutines.
+func (f *scheduleFile) reentered(w io.Writer, res *job.Result) error {
+	fmt.Fprintf(w, "constraints:\n")
+	for _, c := range res.Constraints {
+		fmt.Fprintf(w, "  %s\n", c)
+	}
+	again := fmt.Sprintf("%d of %d runs on real goroutines", res.Again, res.Tries)
+	if res.By == "" {
+		unmet := ""
+		if len(res.Unmet) > 0 {
+			unmet = "; not kept: " + strings.Join(res.Unmet, ", ")
+		}
+		return usagef("%s: STALE: the failure came back in %s%s; replay it without --free, on the sim back end",
+			f.name, again, unmet)
+	}
+	fmt.Fprintf(w, "FAIL %s (%s): %s: %s\n", res.Job.Scenario, setting(res), res.Oracle, res.Title)
+	fmt.Fprintf(w, "reproduced in %s\n", again)
+	if res.Otherwise > 0 {
+		fmt.Fprintf(w, "the orders were kept and another oracle told what came of it in %d of %d\n", res.Otherwise, res.Tries)
+	}
+	return errFinding
 }
 
 // scheduleFile is a schedule and what it is to be run on.
@@ -106,11 +160,10 @@ func readSchedule(shop *workshop, name string) (*scheduleFile, error) {
 	if f.job.Scenario == "" {
 		return nil, usagef("%s: its head lacks a line \"scenario: NAME\"; add one", name)
 	}
-	s, err := scenario.Find(f.job.Scenario)
-	if err != nil {
+	if _, err := job.FindTarget(f.job.Scenario, ""); err != nil {
 		return nil, usagef("%s: %v", name, err)
 	}
-	if _, err := s.ParseParams(f.job.Params); err != nil {
+	if _, err := job.FindTarget(f.job.Scenario, f.job.Params); err != nil {
 		return nil, usagef("%s: params: %v", name, err)
 	}
 	if at := meta["fail_at"]; at != "" {
@@ -118,10 +171,17 @@ func readSchedule(shop *workshop, name string) (*scheduleFile, error) {
 			return nil, usagef("%s: fail_at: %q is not the number of a step; correct it", name, at)
 		}
 	}
+	f.job.Detect, f.job.Memory = meta["detect"] == "yes", meta["memory"]
+	if err := job.CheckMemory(f.job.Memory); err != nil {
+		return nil, usagef("%s: memory: %v", name, err)
+	}
 	if seed := meta["seed"]; seed != "" {
 		if f.job.Seed, err = strconv.ParseUint(seed, 10, 64); err != nil {
 			return nil, usagef("%s: seed: %q is not a number; correct it", name, seed)
 		}
+	}
+	if _, err := f.schedule.Budgets(); err != nil {
+		return nil, usagef("%s: %v", name, err)
 	}
 	if f.tree, err = shop.plant(meta["mutant"], meta["era"]); err != nil {
 		return nil, usagef("%s: %v", name, err)
@@ -141,7 +201,7 @@ func (f *scheduleFile) run(cmd *cobra.Command, shop *workshop) (*job.Result, err
 
 // stale says why the run is not the recorded one, nil if it is.
 func (f *scheduleFile) stale(res *job.Result) error {
-	if res.Diverged == "" {
+	if res.By == job.ByConstraints || res.Diverged == "" {
 		return nil
 	}
 	return usagef("%s: STALE: %s; find it anew with: go run ./stress run %s (or leave the hash line out, if you edited the file)",

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/stress/job"
-	"github.com/seed17199236/svcfuzz/stress/scenario"
 )
 
 func init() { register(runCmd) }
@@ -32,7 +32,8 @@ type result struct {
 
 func runCmd() *cobra.Command {
 	var backend, chooser, params, planted, era, failAt string
-	var twice bool
+	var twice, detect bool
+	var memory string
 	var limit budget
 	cmd := &cobra.Command{
 		Use:   "run SCENARIO",
@@ -42,12 +43,18 @@ small, drawn, and written to the findings folder, from where it can be replayed.
 
 Choosers of the sim back end: random (every task as likely at every step), pct (random priorities and d-1 points where
 they change; without d it varies from 2 to 4) and bounded (all schedules with at most n preemptions, each once).
-The free back end runs on real goroutines; its schedules are runs.`,
+The free back end runs on real goroutines; its schedules are runs.
+
+With --detect two accesses of a plain field that nothing orders are a finding, data-race, even where the schedule had
+them one after the other. With --memory tso a plain store waits in the store buffer of its task, as on x86, until it is
+flushed by a task of its own or by a barrier; with --memory weak set_bit, clear_bit and the atomics without a result
+wait there as well, which x86 does not do but the kernel's rules allow.`,
 		Example: `  go run ./stress run lockd-start
   go run ./stress run lockd-start --chooser bounded:n=2
   go run ./stress run lockd-start --params clients=2,proto=1 --chooser pct:d=3 --for 1m
   go run ./stress run lockd-start --mutant lockd-run-before-rq-task --era 3.18
   go run ./stress run lockd-start --mutant my.patch --seed 152
+  go run ./stress run stop-under-load --detect --memory tso
   go run ./stress run fault-injection --params service=1 --fail-at 1..60 --schedules 100
   go run ./stress run stop-under-load --backend free --for 30s`,
 		Args: args(1, 1, "the SCENARIO (stress list names them)"),
@@ -60,13 +67,19 @@ The free back end runs on real goroutines; its schedules are runs.`,
 	fs.StringVar(&era, "era", "", "era of the core (default: that of the mutant, else the tree's)")
 	fs.StringVar(&failAt, "fail-at", "", "make the `N`-th fallible step fail; A..B: a search for each of them")
 	fs.BoolVar(&twice, "twice", false, "run every schedule twice and compare what happened")
+	fs.BoolVar(&detect, "detect", false, "report data races; sim only")
+	fs.StringVar(&memory, "memory", job.MemorySC,
+		"memory `MODEL`: sc (every store is seen at once), tso (store buffers, as on x86) or weak; sim only")
 	limit.add(fs, "schedules")
 	addSeed(fs)
-	addFindings(fs)
-	addJSON(fs, "the result")
+	addOutputs(fs, "the result")
+	addHTML(fs)
 
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		j := job.Job{Scenario: args[0], Params: params, Backend: backend, Twice: twice, Shrink: shrinkRuns, Trace: true}
+		j := job.Job{Scenario: args[0], Params: params, Backend: backend, Twice: twice, Shrink: shrinkRuns, Trace: true, HTML: true}
+		if err := machineFlags(&j, detect, memory); err != nil {
+			return err
+		}
 		plan, err := searchPlan(cmd, &j, chooser, &limit)
 		if err != nil {
 			return err
@@ -89,15 +102,11 @@ The free back end runs on real goroutines; its schedules are runs.`,
 		if err != nil {
 			return err
 		}
-		out, err := openJSON(cmd)
+		out, err := openOutputs(cmd, root)
 		if err != nil {
 			return err
 		}
 		defer out.discard()
-		store, err := openFindings(cmd, root)
-		if err != nil {
-			return err
-		}
 		if j.Seed, err = drawSeed(cmd); err != nil {
 			return err
 		}
@@ -108,7 +117,7 @@ The free back end runs on real goroutines; its schedules are runs.`,
 		if err != nil {
 			return err
 		}
-		return conclude(cmd, res, store, out)
+		return conclude(cmd, res, out)
 	}
 	return cmd
 }
@@ -134,19 +143,38 @@ func stepRange(s string) ([]int, error) {
 	return steps, nil
 }
 
+// machineFlags checks what --detect and --memory say and puts it into the job.
+func machineFlags(j *job.Job, detect bool, memory string) error {
+	if err := job.CheckMemory(memory); err != nil {
+		return usagef("--memory: %v", err)
+	}
+	if memory == job.MemorySC {
+		memory = "" // the default goes without saying, in schedule files as well
+	}
+	if j.Backend == "free" && (detect || memory != "") {
+		flag := "--detect"
+		if memory != "" {
+			flag = "--memory " + memory
+		}
+		return usagef("%s: on the free back end memory is the machine's own; choose --backend sim "+
+			"(stress soak --race watches the free one)", flag)
+	}
+	j.Detect, j.Memory = detect, memory
+	return nil
+}
+
 // searchPlan checks what --backend, --chooser, --params and the budget say, and makes a plan of it. j.Params becomes
 // canonical.
 func searchPlan(cmd *cobra.Command, j *job.Job, chooser string, limit *budget) (job.Plan, error) {
 	var plan job.Plan
-	s, err := scenario.Find(j.Scenario)
-	if err != nil {
-		return plan, usagef("%v", err)
+	if _, err := job.FindTarget(j.Scenario, ""); err != nil {
+		return plan, err
 	}
-	p, err := s.ParseParams(j.Params)
+	t, err := job.FindTarget(j.Scenario, j.Params)
 	if err != nil {
 		return plan, usagef("--params: %v", err)
 	}
-	j.Params = p.String()
+	j.Scenario, j.Params = t.Name, t.Params
 	given, err := limit.check(cmd)
 	if err != nil {
 		return plan, err
@@ -159,12 +187,15 @@ func searchPlan(cmd *cobra.Command, j *job.Job, chooser string, limit *budget) (
 			return plan, usagef("--chooser: %v", err)
 		}
 		plan.Chooser = chooser
-		if !given && spec.Kind != "bounded" {
+		if !given && !spec.Ends() {
 			plan.Schedules = defaultSchedules
 		}
 	case "free":
 		if cmd.Flags().Changed("chooser") {
 			return plan, usagef("--chooser: nobody chooses on the free back end; leave it out, or choose --backend sim")
+		}
+		if f := cmd.Flags().Lookup("html"); f != nil && f.Changed {
+			return plan, usagef("--html: nobody records what a run of the free back end does; choose --backend sim")
 		}
 		if j.Twice {
 			return plan, usagef("--twice: a run of the free back end cannot be repeated; choose --backend sim")
@@ -179,7 +210,7 @@ func searchPlan(cmd *cobra.Command, j *job.Job, chooser string, limit *budget) (
 }
 
 // conclude prints the result of a search, keeps what it found, and says how the command ends.
-func conclude(cmd *cobra.Command, res *job.Result, store *findings, out *output) error {
+func conclude(cmd *cobra.Command, res *job.Result, out *outputs) error {
 	w := cmd.OutOrStdout()
 	r := result{Result: res}
 	if res.Verdict == job.Clean {
@@ -187,17 +218,23 @@ func conclude(cmd *cobra.Command, res *job.Result, store *findings, out *output)
 		if res.Job.Twice {
 			fmt.Fprintf(w, "every schedule ran twice and alike\n")
 		}
-		return out.json(w, r)
+		out.noPage(w)
+		return out.json.json(w, r)
 	}
-	file, err := store.save(res)
+	file, err := out.findings.save(res)
 	if err != nil {
 		return err
 	}
 	tell(w, res, file)
-	fmt.Fprintf(w, "\nfound at schedule %s by %s, in %s; the structures are in %s\n", count(int64(res.FoundAt)), res.FoundBy,
-		short(res.Elapsed), strings.TrimSuffix(strings.TrimSuffix(file, ".schedule"), ".txt")+".txt")
-	r.ScheduleFile = scheduleOnly(file)
-	if err := out.json(w, r); err != nil {
+	fmt.Fprintf(w, "\nfound at schedule %s by %s, in %s; the structures are in %s", count(int64(res.FoundAt)), res.FoundBy,
+		short(res.Elapsed), beside(file, ".txt"))
+	if res.HTML != "" {
+		fmt.Fprintf(w, ", all steps in %s", beside(file, ".html"))
+	}
+	fmt.Fprintln(w)
+	perr := out.page(w, res.HTML, file)
+	r.ScheduleFile, res.HTML = scheduleOnly(file), ""
+	if err := errors.Join(perr, out.json.json(w, r)); err != nil {
 		return err
 	}
 	return errFinding
@@ -232,6 +269,9 @@ func setting(res *job.Result) string {
 	s = append(s, "era "+res.Job.Era, "back end "+res.Job.Backend)
 	if res.Job.Params != "" {
 		s = append(s, res.Job.Params)
+	}
+	if res.Job.Memory != "" {
+		s = append(s, "memory "+res.Job.Memory)
 	}
 	return strings.Join(s, ", ")
 }

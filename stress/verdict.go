@@ -40,8 +40,7 @@ sampled beyond. Each failing row gets a schedule file and a minimal interleaving
 	fs.IntVar(&c.Samples, "samples", 2000, "sampled schedules of each row")
 	fs.DurationVar(&c.Limit, "limit", 5*time.Minute, "how long one row may take to cover one number of preemptions")
 	fs.BoolVar(&c.Deep, "deep", false, "cover two preemptions of the callback service with a whole call too (a minute more)")
-	addFindings(fs)
-	addJSON(fs, "the matrix")
+	addOutputs(fs, "the matrix")
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -59,16 +58,12 @@ sampled beyond. Each failing row gets a schedule file and a minimal interleaving
 		if err != nil {
 			return err
 		}
-		out, err := openJSON(cmd)
+		out, err := openOutputs(cmd, root)
 		if err != nil {
 			return err
 		}
 		defer out.discard()
-		store, err := openFindings(cmd, root)
-		if err != nil {
-			return err
-		}
-		c.Root, c.Findings, c.Jobs = root, store.dir, runtime.NumCPU()
+		c.Root, c.Findings, c.Jobs = root, out.findings.dir, runtime.NumCPU()
 		w := cmd.OutOrStdout()
 		fmt.Fprintf(w, "seed %d\n", c.Seed)
 		live := newProgress(cmd.ErrOrStderr())
@@ -84,7 +79,7 @@ sampled beyond. Each failing row gets a schedule file and a minimal interleaving
 		if err := verdict.Text(w, rows); err != nil {
 			return err
 		}
-		if err := out.json(w, rows); err != nil {
+		if err := out.json.json(w, rows); err != nil {
 			return err
 		}
 		if readme != "" {

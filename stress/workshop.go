@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/seed17199236/svcfuzz/stress/job"
 	"github.com/seed17199236/svcfuzz/stress/mutant"
+	"github.com/seed17199236/svcfuzz/stress/portfolio"
 )
 
 // workshop makes trees: the one that this command was built from, and scratch builds with an era and a patch.
@@ -175,8 +177,8 @@ func (w *workshop) run(ctx context.Context, p planted, j job.Job, show func(job.
 	var res *job.Result
 	if p.plain() {
 		var err error
-		if res, err = job.Execute(ctx, j, show); err != nil {
-			return nil, err
+		if res, err = portfolio.Execute(ctx, j, show); err != nil {
+			return res, err
 		}
 	} else {
 		pool, err := w.thePool()
@@ -194,6 +196,8 @@ func (w *workshop) run(ctx context.Context, p planted, j job.Job, show func(job.
 		}
 	}
 	switch {
+	case res.Refused != "":
+		return nil, &job.UsageError{What: res.Refused}
 	case res.Fault != "":
 		return res, faultf("%s", res.Fault)
 	case res.Unequal > 0:
@@ -245,6 +249,7 @@ func add(sum, res *job.Result) {
 	sum.Schedules += res.Schedules
 	sum.Steps += res.Steps
 	sum.Elapsed += res.Elapsed
+	sum.Explored = cmp.Or(res.Explored, sum.Explored)
 	for _, c := range res.Coverage {
 		i := slices.IndexFunc(sum.Coverage, func(have job.Coverage) bool { return have.Chooser == c.Chooser })
 		if i < 0 {
@@ -292,6 +297,12 @@ func limit(j job.Job) time.Duration {
 			return 0
 		}
 		total += 2 * plan.For
+	}
+	if e := j.Explore; e != nil {
+		if e.For == 0 || e.MaxFindings == 0 {
+			return 0
+		}
+		total += 2*e.For + time.Duration(e.MaxFindings)*total
 	}
 	return total
 }

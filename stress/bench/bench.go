@@ -19,6 +19,10 @@ type Figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
+	// Ratio is how many times as long this takes as what Of names, measured in the same rounds; 0 if there is nothing
+	// to compare it with.
+	Ratio float64 `json:"ratio,omitempty"`
+	Of    string  `json:"of,omitempty"`
 }
 
 // tasks and steps of the bare machine.
@@ -31,7 +35,9 @@ const (
 // alternate, so that what slows one down slows down the other.
 func Measure(d time.Duration) ([]Figure, error) {
 	var out []Figure
-	add := func(name string, value float64, unit string) { out = append(out, Figure{name, value, unit}) }
+	add := func(name string, value float64, unit string) {
+		out = append(out, Figure{Name: name, Value: value, Unit: unit})
+	}
 
 	var bare, machine, empty rate
 	for range 4 {
@@ -61,7 +67,11 @@ func Measure(d time.Duration) ([]Figure, error) {
 		add(w.name+"-steps", r.nsPerStep(), "ns/step")
 		add(w.name+"-length", float64(r.steps)/float64(r.runs), "steps/schedule")
 	}
-	return out, nil
+	more, err := tiny(d)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, more...), nil
 }
 
 // rate is a measurement: so many runs and steps in so long.

@@ -24,7 +24,9 @@ func TestMeasure(t *testing.T) {
 		if f.Value <= 0 && f.Name != "sim-3x10-marginal" { // a difference: noise may have its way with it
 			t.Errorf("%+v", f)
 		}
-		if !slices.Contains([]string{"ns/switch", "ns/step", "schedules/s", "steps/schedule", "ratio"}, f.Unit) {
+		if !slices.Contains([]string{
+			"ns/switch", "ns/step", "schedules/s", "steps/schedule", "ratio", "points/s", "executions", "executions/s", "s",
+		}, f.Unit) {
 			t.Errorf("%+v: a unit that is explained nowhere", f)
 		}
 		by[f.Name] = f

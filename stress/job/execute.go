@@ -12,7 +12,6 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/stress/oracle"
 	"github.com/seed17199236/svcfuzz/stress/report"
-	"github.com/seed17199236/svcfuzz/stress/scenario"
 	"github.com/seed17199236/svcfuzz/stress/soak"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
@@ -25,16 +24,15 @@ func (e *UsageError) Error() string { return e.What }
 // Execute runs a job. progress is called about once a second; it may be nil. The error is a [*UsageError],
 // the end of ctx, or a fault of the suite.
 func Execute(ctx context.Context, j Job, progress func(Progress)) (*Result, error) {
-	s, err := scenario.Find(j.Scenario)
+	t, err := FindTarget(j.Scenario, j.Params)
 	if err != nil {
-		return nil, &UsageError{err.Error()}
-	}
-	p, err := s.ParseParams(j.Params)
-	if err != nil {
-		return nil, &UsageError{err.Error()}
+		return nil, err
 	}
 	if j.Replay == "" && len(j.Plans) == 0 {
 		return nil, &UsageError{fmt.Sprintf("the job for %s has neither plans nor a schedule; give it one", j.Scenario)}
+	}
+	if err := j.checkMachine(); err != nil {
+		return nil, err
 	}
 	if progress == nil {
 		progress = func(Progress) {}
@@ -43,9 +41,9 @@ func Execute(ctx context.Context, j Job, progress func(Progress)) (*Result, erro
 	r := &Result{Job: j, Verdict: Clean}
 	switch j.Backend {
 	case "free":
-		err = r.free(ctx, p, progress)
+		err = r.free(ctx, t, progress)
 	case "sim":
-		err = r.sim(ctx, s, p, progress)
+		err = r.sim(ctx, t, progress)
 	default:
 		err = &UsageError{fmt.Sprintf("unknown back end %q; choose sim or free", j.Backend)}
 	}
@@ -53,15 +51,17 @@ func Execute(ctx context.Context, j Job, progress func(Progress)) (*Result, erro
 	return r, err
 }
 
-func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Params, progress func(Progress)) error {
+func (r *Result) sim(ctx context.Context, t *Target, progress func(Progress)) error {
 	m := kernel.NewSim()
 	defer m.Close()
-	run := explore.RunnerFunc(func(ch kernel.Chooser, opt kernel.Options) *kernel.Result {
-		return s.Run(m, ch, p, opt)
-	})
-	opt := kernel.Options{FailAt: r.Job.FailAt}
+	plain := t.On(m)
+	run, err := r.avoid(plain)
+	if err != nil {
+		return err
+	}
+	opt := r.Job.Options()
 	if r.Job.Replay != "" {
-		return r.replay(m, run, opt)
+		return r.replay(m, plain, opt)
 	}
 	var other *kernel.Finding
 	for _, plan := range r.Job.Plans {
@@ -92,7 +92,12 @@ func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Param
 			r.Schedules += out.Schedules
 			r.Steps += out.Steps
 			r.found(out.Finding)
-			r.explain(m, run, out, opt)
+			r.explain(m, t.work(m), out, opt)
+			if r.Job.Points {
+				if err := r.interrupted(plain, opt); err != nil {
+					return err
+				}
+			}
 			break
 		}
 		r.Schedules += out.Schedules
@@ -104,7 +109,16 @@ func (r *Result) sim(ctx context.Context, s *scenario.Scenario, p scenario.Param
 	if r.Verdict == Clean && other != nil {
 		r.found(other)
 	}
-	return nil
+	return r.sighted()
+}
+
+// Options are those that a job's runs have in common.
+func (j *Job) Options() kernel.Options {
+	opt := kernel.Options{FailAt: j.FailAt, Detect: j.Detect, TSO: j.late(), WeakAtomics: j.Memory == MemoryWeak}
+	if j.HTML {
+		opt.Snapshot = report.State
+	}
+	return opt
 }
 
 func (r *Result) found(f *kernel.Finding) {
@@ -115,32 +129,24 @@ func (r *Result) found(f *kernel.Finding) {
 	}
 }
 
-// explain shrinks the failing schedule and draws it.
-func (r *Result) explain(m *kernel.Machine, run explore.Runner, out *explore.Outcome, opt kernel.Options) {
-	out.Schedule.Meta = r.meta()
-	if r.Job.Shrink == 0 && !r.Job.Trace {
-		r.Schedule = string(out.Schedule.Text())
-		return
-	}
-	sh := explore.Shrink(run, out.Schedule, out.Finding, opt, r.Job.Shrink)
-	r.ShrinkRuns = sh.Runs
-	r.Preemptions = sh.Preemptions
-	r.Schedule = string(sh.Schedule.Text())
-	if r.Job.Trace {
-		r.draw(m, sh.Result, sh.Finding)
-	}
-}
-
 // draw renders the recorded run; the file names in it are the caller's business.
 func (r *Result) draw(m *kernel.Machine, res *kernel.Result, f *kernel.Finding) {
-	var b strings.Builder
-	report.Text(&b, &report.Failure{
+	failure := &report.Failure{
 		Scenario: r.Job.Scenario, Finding: f, Events: res.Events, Pending: res.Pending,
 		Mutant: r.Job.Mutant, Era: r.Job.Era, Backend: r.Job.Backend, Chooser: r.FoundBy, Seed: r.Job.Seed,
 		Steps: res.Steps, Preemptions: r.Preemptions, Schedule: SchedulePlaceholder,
-	})
-	r.Trace = b.String()
-	r.Dump = report.Dump(m, res)
+		Params: cmp.Or(r.Params, r.Job.Params), FailAt: r.Job.FailAt, Decisions: res.Decisions, Dump: report.Dump(m, res),
+		Depth: r.Depth, Constraints: r.Constraints,
+	}
+	var text, page strings.Builder
+	report.Text(&text, failure)
+	r.Trace, r.Dump = text.String(), failure.Dump
+	if r.Job.HTML {
+		if err := report.HTML(&page, failure); err != nil {
+			r.Fault = fmt.Sprintf("the page of the interleaving cannot be made: %v", err)
+		}
+		r.HTML = page.String()
+	}
 }
 
 // SchedulePlaceholder stands in a trace for the name of the schedule file, which the caller chooses.
@@ -160,47 +166,29 @@ func (r *Result) meta() map[string]string {
 			m[k] = v
 		}
 	}
+	if r.Job.Detect {
+		m["detect"] = "yes"
+	}
+	if r.Job.late() {
+		m["memory"] = r.Job.Memory
+	}
 	if r.Job.FailAt != 0 {
 		m["fail_at"] = fmt.Sprint(r.Job.FailAt)
 	}
 	return m
 }
 
-// replay follows a schedule file once.
-func (r *Result) replay(m *kernel.Machine, run explore.Runner, opt kernel.Options) error {
-	s, err := explore.Parse([]byte(r.Job.Replay))
-	if err != nil {
-		return &UsageError{err.Error()}
-	}
-	opt.Record = r.Job.Trace
-	rep := explore.NewReplay(s)
-	count := explore.Counter{Chooser: rep}
-	res := run.Run(&count, opt)
-	r.Schedules, r.Steps, r.Preemptions = 1, int64(res.Steps), count.Preemptions
-	r.Diverged = cmp.Or(rep.Diverged, s.Left(res))
-	r.Hash = fmt.Sprintf("%016x", res.Hash)
-	r.FoundBy = "replay"
-	if r.Diverged == "" && s.Hash != 0 && s.Hash != res.Hash {
-		r.Diverged = fmt.Sprintf("the trace hash is %s, the schedule says %016x: the code has changed since", r.Hash, s.Hash)
-	}
-	if f := res.Worst(); f != nil {
-		r.FoundAt = 1
-		r.found(f)
-		if r.Job.Trace {
-			r.draw(m, res, f)
-		}
-	}
-	return nil
-}
-
 // free runs plans on goroutines; a plan's schedules are iterations.
-func (r *Result) free(ctx context.Context, p scenario.Params, progress func(Progress)) error {
+func (r *Result) free(ctx context.Context, t *Target, progress func(Progress)) error {
 	if r.Job.Replay != "" {
-		return &UsageError{"a schedule can only be replayed on the sim back end"}
+		return r.reenter(ctx, t)
+	}
+	if t.Tiny {
+		return &UsageError{fmt.Sprintf("program %s: it has no real goroutines to run on; choose the sim back end", t.Name)}
 	}
 	for _, plan := range r.Job.Plans {
 		out, err := soak.Run(ctx, soak.Config{
-			Scenarios: []string{r.Job.Scenario}, Params: p.String(), Seed: r.Job.Seed, First: plan.First,
+			Scenarios: []string{r.Job.Scenario}, Params: t.Params, Seed: r.Job.Seed, First: plan.First,
 			Iterations: plan.Schedules, For: plan.For,
 			Progress: func(n int, elapsed time.Duration) { progress(Progress{"free", r.Schedules + n, 0, elapsed}) },
 		})

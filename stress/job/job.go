@@ -5,7 +5,10 @@
 // else; both sides execute them here.
 package job
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Job says what to explore.
 type Job struct {
@@ -17,13 +20,23 @@ type Job struct {
 	Seed     uint64 `json:"seed"`
 	FailAt   int    `json:"fail_at,omitempty"`
 	Twice    bool   `json:"twice,omitempty"`
+	Detect   bool   `json:"detect,omitempty"` // data races are findings; sim
+	Memory   string `json:"memory,omitempty"` // sc (also ""), tso or weak; sim
 	Want     string `json:"want,omitempty"`   // go on until this oracle speaks; what others say counts only if it never does
 	Plans    []Plan `json:"plans,omitempty"`  // in order; a finding ends them
 	Replay   string `json:"replay,omitempty"` // a schedule file's text instead of plans
+	// Explore is a portfolio of searches instead of plans; package portfolio executes such a job.
+	Explore *Explore `json:"explore,omitempty"`
+	// NoPreempt names scheduling points, as PointName does, at which samplers must let the running task go on.
+	NoPreempt []string `json:"no_preempt,omitempty"`
+	// Points asks for the points at which the failing schedule interrupts a task.
+	Points bool `json:"points,omitempty"`
 	// Shrink bounds the runs that make a failing schedule small; 0 leaves it as it was found.
 	Shrink int `json:"shrink,omitempty"`
 	// Trace asks for the readable interleaving and the dump of the touched structures.
 	Trace bool `json:"trace,omitempty"`
+	// HTML asks for the interleaving as a page as well; with Trace.
+	HTML bool `json:"html,omitempty"`
 }
 
 // Plan is one way to explore and its budget: sim schedules, or iterations of the free back end.
@@ -70,10 +83,34 @@ type Result struct {
 	ShrinkRuns  int    `json:"shrink_runs,omitempty"`
 	Trace       string `json:"trace,omitempty"`
 	Dump        string `json:"dump,omitempty"`
+	HTML        string `json:"html,omitempty"`
+	// Depth is the number of Constraints, orders of operations that together bring the failure back; -1: not known.
+	Depth       int      `json:"depth"`
+	Constraints []string `json:"constraints,omitempty"`
+	// Faults are the decisions that the failure needs, "alloc=1"; Needs is that and the preemptions in words.
+	Faults string `json:"faults,omitempty"`
+	Needs  string `json:"needs,omitempty"`
+	// Params are those of the schedule, if a smaller workload than the job's fails as well.
+	Params string `json:"params,omitempty"`
 	// Diverged says where a replay left its schedule; "" if it did not.
 	Diverged string `json:"diverged,omitempty"`
-	Hash     string `json:"hash,omitempty"` // of a replay's run
-	Fault    string `json:"fault,omitempty"`
+	// By says how a replay brought the failure back: by decisions, by constraints, or on real goroutines; "" if it did
+	// not. Again of Tries runs failed, Otherwise more kept all constraints and ended in another finding; Unmet are
+	// constraints that could not be met in a run that did not fail.
+	By        string   `json:"by,omitempty"`
+	Again     int      `json:"again,omitempty"`
+	Otherwise int      `json:"otherwise,omitempty"`
+	Tries     int      `json:"tries,omitempty"`
+	Unmet     []string `json:"unmet,omitempty"`
+	Hash      string   `json:"hash,omitempty"` // of a replay's run
+	Fault     string   `json:"fault,omitempty"`
+	// Refused says why the job cannot be run as it was asked for; nothing else is filled in then.
+	Refused string `json:"refused,omitempty"`
+	// Points are where the schedule interrupts a task, in order, if the job asked for them.
+	Points []string `json:"points,omitempty"`
+	blind  bool     // they could not be told
+	// Explored is what came of a portfolio; the fields above are then those of its first finding and of all its searches.
+	Explored *Explored `json:"explored,omitempty"`
 }
 
 // Coverage is what one plan covered.
@@ -85,6 +122,46 @@ type Coverage struct {
 	States    int    `json:"states,omitempty"`
 	MaxTasks  int    `json:"max_tasks"`
 	MaxSteps  int    `json:"max_steps"`
+}
+
+// The ways in which a replay may bring a failure back.
+const (
+	ByDecisions   = "decisions"
+	ByConstraints = "constraints"
+	ByGoroutines  = "goroutines"
+)
+
+// The memory models of the sim back end: every store is seen at once, or it waits in the store buffer of its task as on
+// x86, or set_bit, clear_bit and the atomics without a result wait there as well, which the kernel's rules allow.
+const (
+	MemorySC   = "sc"
+	MemoryTSO  = "tso"
+	MemoryWeak = "weak"
+)
+
+// late reports whether stores may wait in a buffer.
+func (j *Job) late() bool { return j.Memory == MemoryTSO || j.Memory == MemoryWeak }
+
+// CheckMemory says what is wrong with the name of a memory model, nil if nothing is.
+func CheckMemory(name string) error {
+	switch name {
+	case "", MemorySC, MemoryTSO, MemoryWeak:
+		return nil
+	}
+	return fmt.Errorf("there is no memory model %q; choose %s (every store is seen at once), %s (store buffers, as on "+
+		"x86) or %s (bits and counters wait there, too)", name, MemorySC, MemoryTSO, MemoryWeak)
+}
+
+// checkMachine checks what the job asks of the machine.
+func (j *Job) checkMachine() error {
+	if err := CheckMemory(j.Memory); err != nil {
+		return &UsageError{err.Error()}
+	}
+	if j.Backend == "free" && (j.Detect || j.late()) {
+		return &UsageError{"the machine's race detector and memory model are those of the sim back end; " +
+			"choose it (stress soak --race watches the free one)"}
+	}
+	return nil
 }
 
 // Clean is the verdict of a job without a finding.

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/seed17199236/svcfuzz/stress/job"
+	"github.com/seed17199236/svcfuzz/stress/portfolio"
 )
 
 // mutants are the patches that were compiled in. A scratch build adds a file that fills it in.
@@ -55,7 +56,7 @@ func run(ctx context.Context, r io.Reader, w io.Writer) (found bool, err error) 
 	}
 	for _, j := range jobs {
 		var lost error
-		res, err := job.Execute(ctx, j, func(p job.Progress) {
+		res, err := portfolio.Execute(ctx, j, func(p job.Progress) {
 			lost = errors.Join(lost, out.Encode(job.Line{Progress: &p}))
 		})
 		if ctx.Err() != nil {
@@ -66,11 +67,14 @@ func run(ctx context.Context, r io.Reader, w io.Writer) (found bool, err error) 
 		}
 		if err != nil {
 			res = &job.Result{Job: j, Fault: err.Error()}
+			if usage := (*job.UsageError)(nil); errors.As(err, &usage) && j.Explore != nil {
+				res = &job.Result{Job: j, Refused: usage.What}
+			}
 		}
 		if err := out.Encode(job.Line{Result: res}); err != nil {
 			return found, err
 		}
-		found = found || res.Fault != "" || res.Verdict != job.Clean
+		found = found || res.Fault != "" || res.Refused == "" && res.Verdict != job.Clean
 	}
 	return found, nil
 }
