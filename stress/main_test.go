@@ -121,7 +121,7 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"run", "lockd-start", "--bogus"}, "run: unknown flag: --bogus; see stress run --help"},
 		{[]string{"run", "lockd-stop"}, `no scenario "lockd-stop": there are lockd-start, `},
 		{[]string{"run", "lockd-start", "--chooser", "dfs"}, `--chooser: unknown chooser "dfs"; choose random, pct`},
-		{[]string{"run", "lockd-start", "--chooser", "pct:d=x"}, `"x" is not a number; write pct:d=3`},
+		{[]string{"run", "lockd-start", "--chooser", "pct:d=x"}, `"x" is not a number; choose random, pct`},
 		{[]string{"run", "lockd-start", "--backend", "warp"}, `unknown back end "warp"; choose sim or free`},
 		{[]string{"run", "lockd-start", "--backend", "free", "--chooser", "pct"}, "--chooser: nobody chooses on the free back end"},
 		{[]string{"run", "lockd-start", "--backend", "free", "--twice"}, "--twice: a run of the free back end cannot be repeated"},
@@ -349,8 +349,8 @@ func TestJudgement(t *testing.T) {
 			t.Errorf("%v: exit code %d, want %d", test.rows[0], code, test.code)
 		}
 	}
-	want := "| bug | kernel fix | scenario | era | back end | verdict | schedules | oracle |\n|---|---|---|---|---|---|---|---|\n" +
-		"| a \\| b (`a`) | - |  |  |  | STALE | - | - |\n"
+	want := "| bug | kernel fix | scenario | era | back end | verdict | schedules | preemptions | faults | depth | oracle |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|---|\n| a \\| b (`a`) | - |  |  |  | STALE | - | - | - | - | - |\n"
 	if got := recordMarkdown([]*record{row("a", mutant.STALE)}); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -8,6 +8,8 @@ package job
 import (
 	"fmt"
 	"time"
+
+	"github.com/seed17199236/svcfuzz/stress/soak"
 )
 
 // Job says what to explore.
@@ -160,6 +162,10 @@ func (j *Job) checkMachine() error {
 	if j.Backend == "free" && (j.Detect || j.late()) {
 		return &UsageError{"the machine's race detector and memory model are those of the sim back end; " +
 			"choose it (stress soak --race watches the free one)"}
+	}
+	if soak.Race && j.late() {
+		return &UsageError{"store buffers are not for a build with the race detector, which takes a store that waits for " +
+			"one that has happened; build without -race"}
 	}
 	return nil
 }

@@ -9,7 +9,15 @@ import (
 
 // A job names its memory model; what there is not, and what the free back end cannot do, is said in one line.
 func TestMemory(t *testing.T) {
-	for _, memory := range []string{"", MemorySC, MemoryTSO} {
+	models := []string{"", MemorySC, MemoryTSO}
+	if raceEnabled {
+		models = models[:2]
+		j := Job{Scenario: "lockd-start", Backend: "sim", Memory: MemoryTSO, Plans: []Plan{{Chooser: "random", Schedules: 1}}}
+		if _, err := Execute(t.Context(), j, nil); err == nil || !strings.Contains(err.Error(), "build without -race") {
+			t.Errorf("store buffers in a race build: %v", err)
+		}
+	}
+	for _, memory := range models {
 		r := execute(t, Job{
 			Scenario: "lockd-start", Backend: "sim", Memory: memory, Detect: true, Twice: true, Seed: 3,
 			Plans: []Plan{{Chooser: "random", Schedules: 20}},

@@ -67,19 +67,19 @@ func TestDecideTimer(t *testing.T) {
 	for _, early := range []int{0, 1} {
 		var order string
 		decided(t, map[string]int{"timer sleeper 1": early}, func(cur *Task) {
-			m, done := cur.m, false
-			sleeper := m.Spawn(cur, "sleeper", func(cur *Task) {
+			var woke Jiffies
+			sleeper := cur.m.Spawn(cur, "sleeper", func(cur *Task) {
 				Msleep(cur, 50)
-				done = true
-				order += fmt.Sprintf("slept until %d;", m.Jiffies())
+				woke = cur.m.Jiffies()
 			})
-			for i := 0; i < 200 && !done; i++ {
+			for i := 0; i < 200 && !sleeper.Exited(); i++ {
 				CondResched(cur)
 			}
-			order += fmt.Sprintf("done %t;", done)
+			done := sleeper.Exited()
 			Join(cur, sleeper)
+			order = fmt.Sprintf("done meanwhile %t, slept until %d", done, woke)
 		})
-		if want := []string{"done false;slept until 51;", "slept until 51;done true;"}[early]; order != want {
+		if want := fmt.Sprintf("done meanwhile %t, slept until 51", early == 1); order != want {
 			t.Errorf("early %d: %q", early, order)
 		}
 	}
@@ -318,7 +318,7 @@ func TestBare(t *testing.T) {
 		}
 	}
 	// S spawns, adds and unparks; then T's two operations and S's second unpark come in any order, and S joins last.
-	if len(seen) != 3 {
+	if !raceEnabled && len(seen) != 3 {
 		t.Errorf("orders %v", seen)
 	}
 }

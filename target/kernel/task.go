@@ -364,6 +364,9 @@ func (t *Task) exit() {
 	if t.m.rec != nil {
 		t.m.rec.text("%s exits with %s", t.name, ErrName(t.result))
 	}
+	if t.m.sim == nil { // in sim nobody runs between here and the end
+		t.exited = true
+	}
 	t.exitC.completeAll()
 }
 

@@ -18,17 +18,15 @@ type counter struct {
 func TestChoosers(t *testing.T) {
 	orders := map[string]int{}
 	runs := 0
-	var order string
+	var order [2]string
 	main := func(cur *kernel.Task, fail func(string, ...any)) {
 		m := cur.Machine()
 		x := kernel.StaticObj[counter](m, "counter")
 		x.n.Init(&x.Obj, "n")
-		order = ""
 		var tasks []*kernel.Task
 		for _, name := range []string{"a", "b"} {
 			tasks = append(tasks, m.Spawn(cur, name, func(*kernel.Task) {
-				x.n.Inc()
-				order += name
+				order[x.n.AddReturn(1)-1] = name
 			}))
 		}
 		for _, u := range tasks {
@@ -37,7 +35,7 @@ func TestChoosers(t *testing.T) {
 		if x.n.Peek() != 2 {
 			fail("%d tasks ran", x.n.Peek())
 		}
-		orders[order]++
+		orders[order[0]+order[1]]++
 		runs++
 	}
 	Simulate(t, 200, kernel.Options{}, main)
