@@ -34,6 +34,7 @@ type sim struct {
 	all     []*Task
 	pool    []*Task // Task structs, by index: the same task of the next run finds what it had in this one
 	cur     *Task
+	chain   int // tasks that have been resumed and have not given back; see leave
 	next    *Task
 	strands []*strand // idle
 	heap    []*alarm
@@ -268,11 +269,7 @@ func (s *sim) yield(t *Task) {
 	} else if raceEnabled {
 		t.handOver()
 	} else if n := s.choose(t); n != t {
-		s.next = n
-		t.st.yield()
-		if s.killing {
-			t.die()
-		}
+		s.leave(t, n)
 	} else if s.logging {
 		s.stepped(t)
 	}
@@ -949,6 +946,48 @@ func (s *sim) notePending() {
 	}
 }
 
+// leave lets n go on in the place of t, and returns when it is t's turn again. t resumes n itself, and with it stands in
+// the chain of those who wait for whom they resumed; so the way to n and the way back are one switch each, where over the
+// loop they are two. Somebody further up in the chain is reached by going back, which a short chain keeps cheap.
+//
+//go:norace
+func (s *sim) leave(t, n *Task) {
+	for n != t {
+		if n == nil || n.waits || s.chain >= maxChain {
+			s.next = n
+			t.st.yield()
+			if s.killing {
+				t.die()
+			}
+			return
+		}
+		s.goOn(n)
+		n = s.next
+	}
+	s.next, s.cur = nil, t
+	if s.logging {
+		s.stepped(t)
+	}
+}
+
+// maxChain is how many tasks the chain has at most.
+const maxChain = 3
+
+// goOn switches to t, until it gives back; next is then who goes on.
+//
+//go:norace
+func (s *sim) goOn(t *Task) {
+	s.next, s.cur, s.fresh = nil, t, true
+	if s.logging {
+		s.stepped(t)
+	}
+	t.waits = true
+	s.chain++
+	s.resume(t)
+	s.chain--
+	t.waits = false
+}
+
 // loop switches between the tasks until the run is over.
 //
 //go:norace
@@ -956,13 +995,7 @@ func (s *sim) loop() {
 	s.next = s.choose(nil)
 	for s.next != nil {
 		t := s.next
-		s.next = nil
-		s.cur = t
-		s.fresh = true
-		if s.logging {
-			s.stepped(t)
-		}
-		s.resume(t)
+		s.goOn(t)
 		for s.faults.asking {
 			s.faults.asking = false
 			s.faults.answer = s.faults.decider.Decide(&s.faults.question)

@@ -92,6 +92,7 @@ type Task struct {
 	pendBit     int // which bit it is about, if it is about one
 	ri          int // index+1 in sim.run
 	st          *strand
+	waits       bool // is in the chain of those who have been resumed and have not given back
 	idleGen     int
 	softq       *Softirq
 	exitName    string // of exitC, made once
