@@ -26,6 +26,9 @@ type Bounded struct {
 	Bound int
 	// Plain switches the reductions off. For tests of the reductions themselves.
 	Plain bool
+	// Again makes the search begin with no preemptions again whenever one more point turns up at which to preempt, so
+	// that Covered is soon true again. It is for searches that will hardly come to their end.
+	Again bool
 	// Skipped counts the branches that the third reduction saved.
 	Skipped int
 
@@ -97,6 +100,9 @@ func (b *Bounded) Next() bool {
 		b.restart()
 	case !b.Plain && b.m != nil && b.m.Shared() != b.shared:
 		b.whole = 0 // what was run before knew of fewer points at which to preempt
+		if b.Again {
+			b.level = 0
+		}
 		b.restart()
 	default:
 		b.learn()

@@ -51,36 +51,52 @@ type FaultPlans struct {
 	Optimal bool
 	// Budget is how many decisions may differ in one run.
 	Budget int
-	// Limit is after how many runs the next set has its turn; 0 if there is no limit.
+	// Limit is after how many runs the next set has its turn; 0 if there is no limit. When all have had one, those that
+	// are not done have another, four times as long.
 	Limit int
 
-	// Plans counts the sets that were explored, Partial those of which the limit left something.
-	Plans, Partial int
-	// Complete, Blocked and Diverged are the sums of those of the DPORs before the present one.
-	Complete, Blocked, Diverged int
+	// Plans counts the sets that were begun.
+	Plans int
 
-	cur   *DPOR
-	queue []map[Fault]int
-	seen  []map[Fault]int
+	complete, blocked, diverged int // of the sets that are done
+
+	cur    *DPOR
+	queue  []map[Fault]int
+	seen   []map[Fault]int
+	parked []*DPOR // begun and not done, but for cur
 }
+
+// again is how many times as long the next turn of a set is.
+const again = 4
 
 // Next prepares the next run; false when all have been run.
 func (p *FaultPlans) Next() bool {
 	if p.cur == nil {
-		p.cur = &DPOR{Optimal: p.Optimal, Limit: p.Limit, Faults: map[Fault]int{}}
+		p.begin(map[Fault]int{}, nil)
 		p.seen = append(p.seen, p.cur.Faults)
 	}
 	for !p.cur.Next() {
 		p.close()
-		if len(p.queue) == 0 {
+		switch {
+		case len(p.queue) > 0:
+			plan := p.queue[0]
+			p.queue = p.queue[1:]
+			p.begin(plan, p.cur.m)
+		case len(p.parked) > 0:
+			p.cur = p.parked[0]
+			p.parked = p.parked[1:]
+			p.cur.Limit *= again
+		default:
 			p.cur = &DPOR{Exhausted: true}
 			return false
 		}
-		plan := p.queue[0]
-		p.queue = p.queue[1:]
-		p.cur = &DPOR{Optimal: p.Optimal, Limit: p.Limit, Faults: plan, m: p.cur.m}
 	}
 	return true
+}
+
+func (p *FaultPlans) begin(plan map[Fault]int, m *kernel.Machine) {
+	p.Plans++
+	p.cur = &DPOR{Optimal: p.Optimal, Limit: p.Limit, Faults: plan, m: m}
 }
 
 // close takes over what came of the present set, and queues those that have one decision more.
@@ -89,13 +105,13 @@ func (p *FaultPlans) close() {
 	if c.Faults == nil {
 		return // all was done before
 	}
-	p.Plans++
-	if !c.Exhausted {
-		p.Partial++
+	if c.Exhausted {
+		p.complete += c.Complete
+		p.blocked += c.Blocked
+		p.diverged += c.Diverged
+	} else {
+		p.parked = append(p.parked, c)
 	}
-	p.Complete += c.Complete
-	p.Blocked += c.Blocked
-	p.Diverged += c.Diverged
 	if len(c.Faults) >= p.Budget {
 		return
 	}
@@ -114,12 +130,32 @@ func (p *FaultPlans) close() {
 	}
 }
 
-// Runs are Complete, Blocked and Diverged with those of the present DPOR.
+// Runs are the sums of Complete, Blocked and Diverged of all DPORs.
 func (p *FaultPlans) Runs() (complete, blocked, diverged int) {
-	if p.cur == nil {
-		return 0, 0, 0
+	complete, blocked, diverged = p.complete, p.blocked, p.diverged
+	for _, d := range p.begun() {
+		complete, blocked, diverged = complete+d.Complete, blocked+d.Blocked, diverged+d.Diverged
 	}
-	return p.Complete + p.cur.Complete, p.Blocked + p.cur.Blocked, p.Diverged + p.cur.Diverged
+	return complete, blocked, diverged
+}
+
+// Partial is how many sets were begun and are not done.
+func (p *FaultPlans) Partial() int {
+	n := 0
+	for _, d := range p.begun() {
+		if !d.Exhausted {
+			n++
+		}
+	}
+	return n
+}
+
+// begun are the DPORs whose sets are not counted as done.
+func (p *FaultPlans) begun() []*DPOR {
+	if p.cur == nil {
+		return nil
+	}
+	return append(slices.Clip(p.parked), p.cur)
 }
 
 // Pick implements kernel.Chooser.

@@ -383,9 +383,11 @@ func TestFaultPlans(t *testing.T) {
 		m.BugOn(newPart(m) == nil && ordered, "both fail")
 		kernel.Join(cur, a)
 	}
-	for budget := range 3 {
+	var complete [3]int
+	for turn := range 6 { // each budget without turns, and with turns of a single run
+		budget := turn % 3
 		m := kernel.NewSim()
-		p := &FaultPlans{Optimal: true, Budget: budget}
+		p := &FaultPlans{Optimal: true, Budget: budget, Limit: turn / 3}
 		opt := kernel.Options{}
 		opt.Faults[kernel.DecideAlloc] = 2
 		found := false
@@ -399,8 +401,14 @@ func TestFaultPlans(t *testing.T) {
 			}
 		}
 		m.Close()
-		if want := []int{1, 3, 4}[budget]; p.Plans != want || p.Partial != 0 || found != (budget == 2) {
-			t.Errorf("budget %d: %d plans, want %d; partial %d, found %t", budget, p.Plans, want, p.Partial, found)
+		if want := []int{1, 3, 4}[budget]; p.Plans != want || p.Partial() != 0 || found != (budget == 2) {
+			t.Errorf("budget %d: %d plans, want %d; partial %d, found %t", budget, p.Plans, want, p.Partial(), found)
+		}
+		runs, _, _ := p.Runs()
+		if turn < 3 {
+			complete[budget] = runs
+		} else if runs != complete[budget] {
+			t.Errorf("budget %d: %d traces in turns, %d without", budget, runs, complete[budget])
 		}
 		if p.Next() {
 			t.Errorf("budget %d: it goes on after its end", budget)

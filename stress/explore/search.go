@@ -279,7 +279,7 @@ type planned struct{ FaultPlans }
 
 func (p *planned) next() (kernel.Chooser, bool) { return &p.FaultPlans, p.Next() }
 
-func (p *planned) report(o *Outcome) { o.Complete, o.Blocked = p.Complete, p.Blocked }
+func (p *planned) report(o *Outcome) { o.Complete, o.Blocked, _ = p.Runs() }
 
 // fuzzer is the schedules of a Feedback.
 type fuzzer struct{ *Feedback }

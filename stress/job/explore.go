@@ -62,7 +62,7 @@ type Search struct {
 	// elsewhere, Astray how often it could not do what it had planned: then it may have left something out.
 	InVain int `json:"in_vain,omitempty"`
 	Astray int `json:"astray,omitempty"`
-	// Partial is of how many sets of faults it left something out, because others should have their turn.
+	// Partial is for how many sets of faults it did not come to its end.
 	Partial int `json:"partial,omitempty"`
 	// Depths is how many schedules pct drew with each depth, Among how many steps its change points lie in.
 	Depths []int `json:"depths,omitempty"`

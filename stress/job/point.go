@@ -5,7 +5,6 @@ package job
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -61,8 +60,9 @@ func (r *Result) avoid(run explore.Runner) (explore.Runner, error) {
 	}
 	for _, plan := range r.Job.Plans {
 		// A search that steers by what it asked for would take the interruptions that do not happen for done.
-		if kind, _, _ := strings.Cut(plan.Chooser, ":"); kind != "random" && kind != "pct" {
-			return nil, &UsageError{"no_preempt does not go with " + plan.Chooser + "; choose random or pct"}
+		spec, err := explore.ParseSpec(plan.Chooser)
+		if err != nil || spec.Ends() || spec.Kind == "feedback" {
+			return nil, &UsageError{"no_preempt does not go with " + plan.Chooser + "; choose a sampler, such as random or pct"}
 		}
 	}
 	return explore.RunnerFunc(func(ch kernel.Chooser, opt kernel.Options) *kernel.Result {

@@ -71,7 +71,7 @@ func TestPoints(t *testing.T) {
 func TestNoPreemptJobs(t *testing.T) {
 	j := broken(Plan{Chooser: "bounded:n=0"})
 	j.NoPreempt = []string{"lockd/svc.go:1 set(nothing)"}
-	if _, err := Execute(t.Context(), j, nil); err == nil || !strings.Contains(err.Error(), "choose random or pct") {
+	if _, err := Execute(t.Context(), j, nil); err == nil || !strings.Contains(err.Error(), "choose a sampler") {
 		t.Errorf("bounded: %v", err)
 	}
 	j.Plans = []Plan{{Chooser: "pct", Schedules: 5}}

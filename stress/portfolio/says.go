@@ -89,6 +89,11 @@ func (x *explorer) say(e *job.Explored) {
 				s.Name, s.Traces)
 		}
 	}
+	for _, s := range e.Searches {
+		if s.Partial > 0 {
+			say("%s: for %d sets of faults it did not come to its end; it proves nothing for them.", s.Name, s.Partial)
+		}
+	}
 	var pct *job.Search
 	sampled := false
 	for i := range e.Searches {

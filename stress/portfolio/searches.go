@@ -88,7 +88,7 @@ func (x *explorer) equip(l *lane, sum int) error {
 	share := max(e.Schedules*l.weight/sum, min(1, e.Schedules))
 	switch {
 	case l.search == boundedSearch:
-		l.serial = &bounded{b: explore.Bounded{Bound: mostPreemptions}}
+		l.serial = &bounded{b: explore.Bounded{Bound: mostPreemptions, Again: true}}
 	case l.search == exhaustiveSearch && l.faults() == 0:
 		l.serial = &exhaustive{d: explore.DPOR{Optimal: true}}
 	case l.search == exhaustiveSearch:
@@ -192,7 +192,7 @@ func (p *planned) next() (kernel.Chooser, bool) { return &p.p, p.p.Next() }
 
 func (p *planned) counts(s *job.Search) {
 	s.Traces, s.InVain, s.Astray = p.p.Runs()
-	s.Partial = p.p.Partial
+	s.Partial = p.p.Partial()
 }
 
 // fuzz is the search that goes on from schedules that showed something new.
