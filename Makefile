@@ -61,7 +61,7 @@ bench: ## steps and schedules a second, against the bare switch
 audit: ## are tasks interrupted wherever a kernel would? (ARGS='mutants --all' for the whole table of bugs)
 	$(STRESS) audit $(ARGS)
 
-bench-race: ## the same under the race detector (needs a C compiler)
+bench-race: ## bench under the race detector (needs a C compiler)
 	$(GO) run -race -trimpath ./stress bench $(ARGS)
 
 mutants: ## the track record: plant every historical bug and see it found

@@ -116,9 +116,9 @@ func why(w io.Writer, res *job.Result) {
 	case res.Needs != "" && res.Depth == 0:
 		fmt.Fprint(w, "; depth 0: it fails in any order")
 	case res.Needs != "":
-		fmt.Fprintf(w, "; depth %d: it fails whenever", res.Depth)
+		fmt.Fprintf(w, "; depth %d: these orders bring it back", res.Depth)
 	default:
-		fmt.Fprintf(w, "depth %d: it fails whenever", res.Depth)
+		fmt.Fprintf(w, "depth %d: these orders bring it back", res.Depth)
 	}
 	fmt.Fprintln(w)
 	for _, c := range res.Constraints {

@@ -89,7 +89,16 @@ func (w *workshop) list() *listing {
 		Choosers: []listed{
 			{"random", "every task that can run is as likely at every step"},
 			{"pct[:d=N]", "random priorities, changed at d-1 points; without d it varies from 2 to 4"},
+			{"pctc[:d=N]", "pct that counts only the steps at which there is a choice"},
+			{"pos", "random priorities of operations, drawn anew where they race"},
+			{"urw", "random walk, by how many operations each task has left"},
+			{"surw[:o=CELL]", "even over the orders of the operations on one cell; without o it varies"},
+			{"delay[:c=N]", "one task after the other, but for c delays at random points"},
+			{"delayall[:c=N]", "all schedules with at most c delays, each once"},
 			{"bounded[:n=N]", "all schedules with at most n preemptions, each once; n is 2 if left out"},
+			{"dpor", "every trace once (optimal partial order reduction)"},
+			{"sdpor", "every trace at least once (source sets)"},
+			{"feedback", "keeps and changes schedules that showed operations meet in a new order"},
 		},
 		Backends: []listed{
 			{"sim", "one task at a time, virtual time, every run can be repeated"},

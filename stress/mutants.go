@@ -78,7 +78,7 @@ was found by another one. Ends with 0 if all is good.`,
 	fs := cmd.Flags()
 	fs.StringVar(&only, "only", "", "these mutants alone, `ID,...`")
 	fs.StringVar(&readme, "readme", "", "write the table into this `FILE`, between the track-record markers")
-	fs.StringVar(&chooser, "chooser", "pct", "what draws the schedules of sim: random, pct[:d=N] or bounded[:n=N]")
+	fs.StringVar(&chooser, "chooser", "pct", "what draws the schedules of sim, where a mutant does not say: "+explore.Choosers())
 	fs.Uint64("seed", trackSeed, "seed of all random choices")
 	addOutputs(fs, "the table")
 	addJUnit(fs)

@@ -41,9 +41,8 @@ func runCmd() *cobra.Command {
 		Long: `run explores the schedules of a scenario until one fails or the budget is spent. A failing schedule is made
 small, drawn, and written to the findings folder, from where it can be replayed.
 
-Choosers of the sim back end: random (every task as likely at every step), pct (random priorities and d-1 points where
-they change; without d it varies from 2 to 4) and bounded (all schedules with at most n preemptions, each once).
-The free back end runs on real goroutines; its schedules are runs.
+stress list says what the choosers of the sim back end do. The free back end runs on real goroutines; its schedules
+are runs.
 
 With --detect two accesses of a plain field that nothing orders are a finding, data-race, even where the schedule had
 them one after the other. With --memory tso a plain store waits in the store buffer of its task, as on x86, until it is
@@ -61,7 +60,7 @@ wait there as well, which x86 does not do but the kernel's rules allow.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&backend, "backend", "sim", "sim, or free")
-	fs.StringVar(&chooser, "chooser", "pct", "random, pct[:d=N] or bounded[:n=N]; sim only")
+	fs.StringVar(&chooser, "chooser", "pct", "sim only: "+explore.Choosers())
 	fs.StringVar(&params, "params", "", "parameters of the scenario, `k=v,...`")
 	fs.StringVar(&planted, "mutant", "", "plant this bug: a mutant's `ID`, or a patch file")
 	fs.StringVar(&era, "era", "", "era of the core (default: that of the mutant, else the tree's)")

@@ -312,7 +312,16 @@ func coverage(res *job.Result) string {
 	var exhausted, sampled []string
 	for _, c := range res.Coverage {
 		n := count(int64(c.Schedules))
+		kind, _, _ := strings.Cut(c.Chooser, ":")
 		switch {
+		case kind == "dpor" || kind == "sdpor":
+			if c.Exhausted {
+				exhausted = append(exhausted, fmt.Sprintf("every trace, by %s in %s runs", kind, n))
+			} else {
+				sampled = append(sampled, fmt.Sprintf("%s runs of %s, which did not come to its end", n, kind))
+			}
+		case c.Exhausted && kind == "delayall":
+			exhausted = append(exhausted, fmt.Sprintf("all schedules with up to %s (%s)", plural(c.Bound, "delay"), n))
 		case c.Exhausted:
 			exhausted = append(exhausted, fmt.Sprintf("all schedules with up to %s (%s)", plural(c.Bound, "preemption"), n))
 		case strings.HasPrefix(c.Chooser, "bounded"):

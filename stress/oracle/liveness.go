@@ -19,7 +19,7 @@ var liveness = &Oracle{
 }
 
 // Patience is how many fair rounds a transport may wait. A call takes a thread about a hundred operations, a round each,
-// so this is enough for dozens of calls that are served before. the tests of the scenarios say how long it takes.
+// so this is enough for dozens of calls that are served before. The tests of the scenarios say how long it takes.
 const Patience = 2048
 
 // roundsAtOnce is how many fair rounds pass between two looks: where only one task runs every operation is a round.
