@@ -299,11 +299,14 @@ func SvcPrintAddr(rqstp *SvcRqst) string {
 }
 
 // svcXprtHasSomethingToDo is true if a thread would find work: a connection or a close in any case, data or a
-// deferred request only while the reply would find room. The flags are read without ordering against those who
-// change them and the reservation.
+// deferred request only while the reply would find room. Whoever changed a flag or the reservation has that seen before
+// it reads what others change: of two callers at least one sees both changes.
+//
+// Differs: 3.19 has no barrier here, and both callers may see their own change alone (95503d295ad6).
 //
 // C: svc_xprt_has_something_to_do, net/sunrpc/svc_xprt.c
 func svcXprtHasSomethingToDo(xprt *SvcXprt) bool {
+	xprt.Machine().SmpMb()
 	if xprt.XptFlags.TestAny(XPT_CONN, XPT_CLOSE) {
 		return true
 	}
