@@ -137,14 +137,7 @@ func (c *client) call(cur *kernel.Task, x *oracle.Exchange) bool {
 	}
 	x.Sent = true
 	if c.prot == sock.IPPROTO_UDP {
-		var buf [256]byte
-		n := c.conn.Read(cur, buf[:], c.wait)
-		if n < 0 {
-			x.Err = n
-			return n == -kernel.ETIMEDOUT
-		}
-		x.Replies = append(x.Replies, append([]byte(nil), buf[:n]...))
-		return true
+		return c.readDatagram(cur, x)
 	}
 	b, err := c.readRecord(cur, x)
 	if err != 0 {
@@ -153,6 +146,35 @@ func (c *client) call(cur *kernel.Task, x *oracle.Exchange) bool {
 	}
 	x.Replies = append(x.Replies, b)
 	return true
+}
+
+// readDatagram waits for the answer to x. What answers a request that was given up is filed under that.
+func (c *client) readDatagram(cur *kernel.Task, x *oracle.Exchange) bool {
+	for {
+		var buf [256]byte
+		n := c.conn.Read(cur, buf[:], c.wait)
+		if n < 0 {
+			x.Err = n
+			return n == -kernel.ETIMEDOUT
+		}
+		b := append([]byte(nil), buf[:n]...)
+		if old := c.asked(b); old != nil && old.Err == -kernel.ETIMEDOUT {
+			old.Replies = append(old.Replies, b)
+			continue
+		}
+		x.Replies = append(x.Replies, b)
+		return true
+	}
+}
+
+// asked is the request of this client that b claims to answer, nil if there is none.
+func (c *client) asked(b []byte) *oracle.Exchange {
+	for _, x := range c.xs {
+		if len(b) >= 4 && binary.BigEndian.Uint32(b) == x.Xid {
+			return x
+		}
+	}
+	return nil
 }
 
 // readRecord reads one record of the stream: its octets, or why there is none.
@@ -238,13 +260,9 @@ func (c *client) drain() {
 				b = b[4:] // the marker: an answer too many is as wrong with it as without
 			}
 		}
-		x := c.xs[len(c.xs)-1]
-		if len(b) >= 4 {
-			for _, y := range c.xs {
-				if y.Xid == binary.BigEndian.Uint32(b) {
-					x = y
-				}
-			}
+		x := c.asked(b)
+		if x == nil {
+			x = c.xs[len(c.xs)-1]
 		}
 		x.Replies = append(x.Replies, append([]byte(nil), b...))
 	}
