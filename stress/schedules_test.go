@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 
+//go:build !race
+
 package main
 
 import (
@@ -12,7 +14,8 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/job"
 )
 
-// Every schedule that is kept still fails, by its decisions or, where the code has moved since, by its constraints.
+// Every schedule that is kept still fails, by its decisions or, where the code has moved since, by its constraints. Those
+// of a careless administrator are data races first for the race detector, hence the build tag.
 func TestKeptSchedulesFail(t *testing.T) {
 	root, err := moduleRoot()
 	if err != nil {
