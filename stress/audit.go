@@ -54,7 +54,7 @@ Without a name it does all three. Ends with 1 if sites has a difference that cor
 	}
 	fs := cmd.Flags()
 	fs.IntVar(&a.schedules, "schedules", 30, "how many schedules of each workload to record for points")
-	fs.DurationVar(&a.period, "for", time.Minute, "how long to begin with further mutants")
+	fs.DurationVar(&a.period, "for", time.Minute, "how long to begin with further mutants; those with a large budget are left to --all")
 	fs.BoolVar(&all, "all", false, "all mutants, however long it takes")
 	fs.StringVar(&only, "only", "", "these mutants alone, `ID,...`")
 	fs.Uint64Var(&a.seed, "seed", trackSeed, "seed of all random choices")
@@ -79,6 +79,8 @@ Without a name it does all three. Ends with 1 if sites has a difference that cor
 		defer a.shop.close()
 		if all || only != "" {
 			a.period = 0
+		} else {
+			a.list = slices.DeleteFunc(a.list, func(m *mutant.Mutant) bool { return m.Budget.Schedules > slowBudget })
 		}
 		if err := a.perform(cmd.Context(), parts); err != nil {
 			return err
@@ -93,6 +95,9 @@ Without a name it does all three. Ends with 1 if sites has a difference that cor
 	}
 	return cmd
 }
+
+// slowBudget is how many schedules a mutant may ask for without being left to --all: it is hunted anew for every point.
+const slowBudget = 100_000
 
 // auditor performs the parts and prints what they find.
 type auditor struct {
