@@ -73,11 +73,7 @@ each service and for each step that may fail.`,
 		if !given {
 			limit.schedules = defaultSchedules
 		}
-		root, err := moduleRoot()
-		if err != nil {
-			return err
-		}
-		shop, err := openWorkshop(root)
+		shop, err := openHere()
 		if err != nil {
 			return err
 		}
@@ -86,7 +82,7 @@ each service and for each step that may fail.`,
 		if err != nil {
 			return err
 		}
-		out, err := openOutputs(cmd, root)
+		out, err := openOutputs(cmd, shop.root)
 		if err != nil {
 			return err
 		}

@@ -171,11 +171,7 @@ func (f *exploreFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return err
-	}
-	shop, err := openWorkshop(root)
+	shop, err := openHere()
 	if err != nil {
 		return err
 	}
@@ -184,7 +180,7 @@ func (f *exploreFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	out, err := openOutputs(cmd, root)
+	out, err := openOutputs(cmd, shop.root)
 	if err != nil {
 		return err
 	}
@@ -193,7 +189,7 @@ func (f *exploreFlags) run(cmd *cobra.Command, name string) error {
 	case f.e.State == "" && cmd.Flags().Changed("state"):
 		return usagef("--state: the name is empty; write --state DIR")
 	case f.e.State == "":
-		f.e.State = f.folder(root, &j, tree)
+		f.e.State = f.folder(shop.root, &j, tree)
 	}
 	if f.e.State, err = filepath.Abs(f.e.State); err != nil {
 		return err

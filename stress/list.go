@@ -61,11 +61,7 @@ func listCmd() *cobra.Command {
 	}
 	addJSON(cmd.Flags(), "the list")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		root, err := moduleRoot()
-		if err != nil {
-			return err
-		}
-		shop, err := openWorkshop(root)
+		shop, err := openHere()
 		if err != nil {
 			return err
 		}

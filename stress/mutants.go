@@ -95,11 +95,7 @@ was found by another one. Ends with 0 if all is good.`,
 				return err
 			}
 		}
-		root, err := moduleRoot()
-		if err != nil {
-			return err
-		}
-		shop, err := openWorkshop(root)
+		shop, err := openHere()
 		if err != nil {
 			return err
 		}
@@ -118,7 +114,7 @@ was found by another one. Ends with 0 if all is good.`,
 		if len(list) == 0 {
 			return faultf("corpus/mutants holds no mutants")
 		}
-		out, err := openOutputs(cmd, root)
+		out, err := openOutputs(cmd, shop.root)
 		if err != nil {
 			return err
 		}

@@ -41,11 +41,7 @@ constraints put behind others. How often it came back is told.`,
 	addJSON(cmd.Flags(), "the result")
 	addHTML(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		root, err := moduleRoot()
-		if err != nil {
-			return err
-		}
-		shop, err := openWorkshop(root)
+		shop, err := openHere()
 		if err != nil {
 			return err
 		}
@@ -54,7 +50,7 @@ constraints put behind others. How often it came back is told.`,
 		if err != nil {
 			return err
 		}
-		out, err := openOutputs(cmd, root)
+		out, err := openOutputs(cmd, shop.root)
 		if err != nil {
 			return err
 		}

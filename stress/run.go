@@ -88,11 +88,7 @@ wait there as well, which x86 does not do but the kernel's rules allow.`,
 		if err != nil {
 			return err
 		}
-		root, err := moduleRoot()
-		if err != nil {
-			return err
-		}
-		shop, err := openWorkshop(root)
+		shop, err := openHere()
 		if err != nil {
 			return err
 		}
@@ -101,7 +97,7 @@ wait there as well, which x86 does not do but the kernel's rules allow.`,
 		if err != nil {
 			return err
 		}
-		out, err := openOutputs(cmd, root)
+		out, err := openOutputs(cmd, shop.root)
 		if err != nil {
 			return err
 		}

@@ -270,11 +270,7 @@ func (f *soakFlags) focus(shop *workshop) {
 
 // rebuild builds this command as the flags say and lets it do the work.
 func (f *soakFlags) rebuild(cmd *cobra.Command) error {
-	root, err := moduleRoot()
-	if err != nil {
-		return err
-	}
-	shop, err := openWorkshop(root)
+	shop, err := openHere()
 	if err != nil {
 		return err
 	}
@@ -283,7 +279,7 @@ func (f *soakFlags) rebuild(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	pool, err := mutant.NewPool(root, mutant.Options{Eras: shop.eras, Runner: "stress"})
+	pool, err := mutant.NewPool(shop.root, mutant.Options{Eras: shop.eras, Runner: "stress"})
 	if err != nil {
 		return err
 	}

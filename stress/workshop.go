@@ -33,6 +33,15 @@ type workshop struct {
 	pool *mutant.Pool
 }
 
+// openHere opens the workshop of the module that the working directory is in. Close it.
+func openHere() (*workshop, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	return openWorkshop(root)
+}
+
 // openWorkshop reads the patches of corpus. Close it.
 func openWorkshop(root string) (*workshop, error) {
 	w := &workshop{root: root, eras: mutant.Eras{}}

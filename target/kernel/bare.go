@@ -73,8 +73,15 @@ func (t *Task) openGate() {
 	t.gate.c.merge()
 	s := t.m.sim
 	s.also(&t.gate.c, true)
-	t.gate.held = false
-	for p := t.gate.pending; p != nil; p = p.alsoPending {
+	s.admit(t.gate)
+}
+
+// admit lets those go on who wait at l, as a wake-up does.
+//
+//go:norace
+func (s *sim) admit(l *rawLock) {
+	l.held = false
+	for p := l.pending; p != nil; p = p.alsoPending {
 		s.ready(p)
 	}
 }
@@ -138,17 +145,11 @@ func (x *Token) Unpark() {
 	s := m.sim
 	if s == nil {
 		m.mem.lock(m)
-		if !x.l.mu.TryLock() {
-			x.l.mu.Unlock() // parked, or about to
-		} else {
-			x.l.mu.Unlock() // set already
-		}
+		x.l.mu.TryLock() // it fails unless the token is set: free it in either case
+		x.l.mu.Unlock()
 		m.mem.unlock(m)
 		return
 	}
 	x.l.c.merge()
-	x.l.held = false
-	for p := x.l.pending; p != nil; p = p.alsoPending {
-		s.ready(p)
-	}
+	s.admit(&x.l)
 }
