@@ -32,6 +32,8 @@ const module = "github.com/seed17199236/svcfuzz"
 const rooms = `
 	NONE < target/kernel < target/kernel/sock, target/kernel/choosertest < target/sunrpc < target/lockd, target/nfs;
 
+	target/kernel < target/fs < target/lockd, target/nfs;
+
 	NONE < stress/mutant, stress/rpcbind, stress/leakcheck;
 
 	target/kernel < stress/program < stress/explore < stress/calibrate < stress/spin;
@@ -60,7 +62,7 @@ const rooms = `
 const testRoom = "target/kernel/choosertest"
 
 // portRooms are the rooms that keep the rules of the port.
-var portRooms = []string{"target/sunrpc", "target/lockd", "target/nfs"}
+var portRooms = []string{"target/fs", "target/sunrpc", "target/lockd", "target/nfs"}
 
 // forbiddenImports of the port, with what to use in their place. A name stands for its subfolders too.
 var forbiddenImports = map[string]string{
@@ -595,7 +597,7 @@ func (w with) Import(name string) (*types.Package, error) {
 
 // licenceOf is the licence that a file must name, or nothing if its kind carries no line of its own.
 func licenceOf(name string) string {
-	gpl := []string{"target/sunrpc/", "target/lockd/", "target/nfs/", "corpus/eras/", "corpus/orders/", "corpus/mutants/"}
+	gpl := []string{"target/fs/", "target/sunrpc/", "target/lockd/", "target/nfs/", "corpus/eras/", "corpus/orders/", "corpus/mutants/"}
 	base, ext := path.Base(name), path.Ext(name)
 	switch {
 	case !slices.Contains([]string{".go", ".patch", ".sh", ".yml", ".yaml", ".c", ".h"}, ext) && base != "Makefile" &&

@@ -9,8 +9,6 @@ import "github.com/seed17199236/svcfuzz/target/sunrpc"
 const (
 	// NLMSVC_XDRSIZE is the size of struct nlm_args: cookie 40, lock 368 (of which file_lock 192), six words.
 	NLMSVC_XDRSIZE = 432
-
-	NLM_MAXCOOKIELEN = 32 // bytes
 )
 
 // nlmsvcDecodeVoid decodes no arguments at p; words that are left over are allowed. False: p lies behind the request.
