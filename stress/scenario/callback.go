@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/seed17199236/svcfuzz/stress/oracle"
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -60,7 +61,7 @@ func (w *World) callbackListener(cur *kernel.Task) {
 
 func (w *World) callbackBackchannel(cur *kernel.Task) {
 	n, early := w.P.Get("clients"), w.P.Get("stop") == 2
-	bc := w.newBackchannel(cur, n)
+	bc := w.newBackchannel(cur, w.Init, n)
 	if bc == nil {
 		w.StartFailed("xprt_setup_backchannel", -kernel.ENOMEM, 1)
 		return
@@ -99,12 +100,22 @@ type gate struct {
 
 // callbackUp brings the callback service of a minor version up in the initial namespace.
 func (w *World) callbackUp(cur *kernel.Task, minor int, xprt *sunrpc.RpcXprt) {
-	w.insist(cur, "nfs_callback_up", 0, func() int { return w.Nfs.NfsCallbackUp(cur, minor, xprt, w.Init) })
+	w.callbackUpIn(cur, w.Init, minor, xprt)
+}
+
+// callbackUpIn is callbackUp for another namespace.
+func (w *World) callbackUpIn(cur *kernel.Task, net *sock.Net, minor int, xprt *sunrpc.RpcXprt) {
+	w.insist(cur, "nfs_callback_up", 0, func() int { return w.Nfs.NfsCallbackUp(cur, minor, xprt, net) })
 }
 
 // callbackDown takes back a callbackUp.
 func (w *World) callbackDown(cur *kernel.Task, minor int) {
-	within(cur, "nfs_callback_down", func() { w.Nfs.NfsCallbackDown(cur, minor, w.Init) })
+	w.callbackDownIn(cur, w.Init, minor)
+}
+
+// callbackDownIn takes back a callbackUpIn.
+func (w *World) callbackDownIn(cur *kernel.Task, net *sock.Net, minor int) {
+	within(cur, "nfs_callback_down", func() { w.Nfs.NfsCallbackDown(cur, minor, net) })
 }
 
 // backchannel is a client's connection as its server sees it: calls go in, answers come out.
@@ -121,18 +132,19 @@ type backchannel struct {
 type bcCall struct {
 	kernel.Obj
 	x         *oracle.Exchange
+	machine   int // octets of the caller's name in an AUTH_SYS credential; 0: AUTH_NONE
 	delivered kernel.Completion
 	answered  kernel.Completion
 }
 
-// newBackchannel makes a connection with room for n calls at a time; nil if a step was made to fail.
-func (w *World) newBackchannel(cur *kernel.Task, n int) *backchannel {
+// newBackchannel makes a connection of net with room for n calls at a time; nil if a step was made to fail.
+func (w *World) newBackchannel(cur *kernel.Task, net *sock.Net, n int) *backchannel {
 	bc := kernel.StaticObj[backchannel](w.M, "connection")
 	bc.w = w
 	bc.irq.Init(&bc.Obj, "tcp")
 	// A slot comes back after its answer has gone out: the next call may be faster.
 	bc.slots = uint32(2 * n)
-	bc.xprt = sunrpc.XprtAlloc(cur, w.Init, sock.LoopbackAddr(sock.AF_INET, nfsPort), bc.sink)
+	bc.xprt = sunrpc.XprtAlloc(cur, net, sock.LoopbackAddr(sock.AF_INET, nfsPort), bc.sink)
 	if bc.xprt == nil {
 		return nil
 	}
@@ -164,21 +176,9 @@ func (bc *backchannel) newCall(who string, optional bool) *bcCall {
 
 // call delivers a call and waits for the answer; nobody answers a call that came before there was a service.
 func (bc *backchannel) call(cur *kernel.Task, c *bcCall) {
-	c.x.Sent = true
-	taken := false // there was a service when it arrived
-	sunrpc.XprtGet(bc.xprt)
-	bc.irq.Raise(func() {
-		bc.xprt.BcPaLock.Lock()
-		taken = bc.xprt.BcServ.Load() != nil
-		bc.xprt.BcPaLock.Unlock()
-		sunrpc.XsTcpReadCallback(bc.xprt, nullCall(c.x.Xid, nfs.NFS4_CALLBACK, callbackVersion))
-		sunrpc.XprtPut(bc.xprt)
-		c.delivered.Complete()
-	})
-	c.delivered.Wait(cur)
 	wait := replyTimeout
 	switch {
-	case !taken:
+	case !bc.send(cur, c):
 		c.x.Optional = true
 		return
 	case c.x.Optional:
@@ -187,6 +187,30 @@ func (bc *backchannel) call(cur *kernel.Task, c *bcCall) {
 	if c.answered.WaitTimeout(cur, wait) == 0 {
 		c.x.Err = -kernel.ETIMEDOUT
 	}
+}
+
+// send delivers a call and reports whether there was a service when it arrived.
+func (bc *backchannel) send(cur *kernel.Task, c *bcCall) (taken bool) {
+	c.x.Sent = true
+	sunrpc.XprtGet(bc.xprt)
+	bc.irq.Raise(func() {
+		bc.xprt.BcPaLock.Lock()
+		taken = bc.xprt.BcServ.Load() != nil
+		bc.xprt.BcPaLock.Unlock()
+		sunrpc.XsTcpReadCallback(bc.xprt, c.request())
+		sunrpc.XprtPut(bc.xprt)
+		c.delivered.Complete()
+	})
+	c.delivered.Wait(cur)
+	return taken
+}
+
+// request is the call without a marker.
+func (c *bcCall) request() []byte {
+	if c.machine == 0 {
+		return nullCall(c.x.Xid, nfs.NFS4_CALLBACK, callbackVersion)
+	}
+	return sysCall(c.x.Xid, nfs.NFS4_CALLBACK, callbackVersion, 0, strings.Repeat("m", c.machine))
 }
 
 // sink takes the answers. The service has one thread, so they come one at a time.

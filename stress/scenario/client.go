@@ -27,7 +27,8 @@ type client struct {
 	prot int
 	prog uint32
 	vers uint32
-	xs   []*oracle.Exchange // its requests, in order
+	xs   []*oracle.Exchange      // its requests, in order
+	msg  func(xid uint32) []byte // a request; nil: of procedure 0
 	conn *sock.Conn
 	dead bool // the connection cannot be used any more
 	task *kernel.Task
@@ -127,7 +128,7 @@ func (c *client) dial(cur *kernel.Task, port uint16) int {
 
 // call makes one request and waits for the answer; false if the socket is of no use afterwards.
 func (c *client) call(cur *kernel.Task, x *oracle.Exchange) bool {
-	msg := nullCall(x.Xid, c.prog, c.vers)
+	msg := c.request(x.Xid)
 	if c.prot == sock.IPPROTO_TCP {
 		msg = record(msg)
 	}
@@ -146,6 +147,14 @@ func (c *client) call(cur *kernel.Task, x *oracle.Exchange) bool {
 	}
 	x.Replies = append(x.Replies, b)
 	return true
+}
+
+// request is one request of the client, without a marker.
+func (c *client) request(xid uint32) []byte {
+	if c.msg != nil {
+		return c.msg(xid)
+	}
+	return nullCall(xid, c.prog, c.vers)
 }
 
 // readDatagram waits for the answer to x. What answers a request that was given up is filed under that.
@@ -206,6 +215,22 @@ func nullCall(xid, prog, vers uint32) []byte {
 	for _, w := range [...]uint32{xid, 0, 2, prog, vers, 0, 0, 0, 0, 0} {
 		b = binary.BigEndian.AppendUint32(b, w)
 	}
+	return b
+}
+
+// sysCall is a call without arguments that carries an AUTH_SYS credential of a user on a machine of that name.
+func sysCall(xid, prog, vers, proc uint32, machine string) []byte {
+	const authSys = 1
+	var b []byte
+	words := func(w ...uint32) {
+		for _, x := range w {
+			b = binary.BigEndian.AppendUint32(b, x)
+		}
+	}
+	n := uint32(len(machine))
+	words(xid, 0, 2, prog, vers, proc, authSys, 20+(n+3)&^3, 0 /* stamp */, n)
+	b = append(append(b, machine...), make([]byte, -n&3)...)
+	words(1000, 100, 0 /* no groups */, 0, 0 /* verifier */)
 	return b
 }
 

@@ -117,7 +117,7 @@ func (w *World) failingCallback(cur *kernel.Task) {
 
 func (w *World) failingBackchannel(cur *kernel.Task) {
 	w.Nfs = nfs.New(cur, w.Rpc, w.Init)
-	bc := w.newBackchannel(cur, 1)
+	bc := w.newBackchannel(cur, w.Init, 1)
 	if bc == nil {
 		return
 	}

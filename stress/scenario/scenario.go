@@ -88,6 +88,7 @@ type Scenario struct {
 func All() []*Scenario {
 	return []*Scenario{
 		lockdStart, callbackStart, carelessAdmin, startStopRestart, stopUnderLoad, resize, secondNet, faultInjection,
+		deferral, backchannelStop, backchannelNets,
 	}
 }
 
