@@ -47,7 +47,7 @@ var stopUnderLoad = &Scenario{
 		w.Lockd = lockd.New(cur, w.Rpc, w.Init)
 		signal := w.P.Get("signal") == 1
 		if signal {
-			w.Lockd.NlmsvcOps.Store(kernel.StaticObj[lockd.NlmsvcBinding](w.M, "nfsd_nlm_ops"))
+			w.nfsdRuns()
 		}
 		for i := range w.P.Get("clients") {
 			prot := protocol(w.P.Get("proto"), i)
@@ -72,6 +72,11 @@ var stopUnderLoad = &Scenario{
 	},
 }
 
+// nfsdRuns tells lockd that there is an nfsd, from whose files it takes locks.
+func (w *World) nfsdRuns() {
+	w.Lockd.NlmsvcOps.Store(kernel.StaticObj[lockd.NlmsvcBinding](w.M, "nfsd_nlm_ops"))
+}
+
 // killer is somebody who sends the lockd thread of now a SIGKILL.
 func (w *World) killer(cur *kernel.Task) *kernel.Task {
 	victim := w.Lockd.NlmsvcTask
@@ -89,6 +94,7 @@ var secondNet = &Scenario{
 	Params: []Param{
 		{Name: "clients", Doc: "clients in the second namespace, each with one request", Default: 1, Max: 2, Amount: true},
 		{Name: "rounds", Doc: "how often lockd comes and goes in the first", Default: 1, Min: 1, Max: 3, Amount: true},
+		{Name: "signal", Doc: "1: nfsd runs as well, and somebody sends lockd a SIGKILL while the second has it", Max: 1},
 		protoParam,
 		rpcbindParam,
 	},
@@ -104,6 +110,10 @@ var secondNet = &Scenario{
 			c := w.newClient(net, prot, lockd.NLM_PROGRAM, nlmVersion, 1, false)
 			w.spawn(cur, c, rpcb.await(w.M, lockd.NLM_PROGRAM, prot))
 		}
+		signal := w.P.Get("signal") == 1
+		if signal {
+			w.nfsdRuns()
+		}
 		first := w.M.Spawn(cur, "mount-init_net", func(cur *kernel.Task) {
 			for range w.P.Get("rounds") {
 				w.Arrive(cur)
@@ -114,7 +124,12 @@ var secondNet = &Scenario{
 		second := w.M.Spawn(cur, "mount-net1", func(cur *kernel.Task) {
 			w.Arrive(cur)
 			w.lockdUp(cur, net)
+			var killer []*kernel.Task
+			if signal {
+				killer = append(killer, w.killer(cur))
+			}
 			w.joinClients(cur)
+			join(cur, killer)
 			settle(cur)
 			w.lockdDown(cur, net)
 		})
