@@ -7,9 +7,14 @@ import "github.com/seed17199236/svcfuzz/target/kernel"
 
 // FileLock is a byte-range lock, a request for one, or a range to ask about. Ranges are inclusive, in bytes.
 //
+// The locks of an inode are made by locksAllocLock. Every other FileLock is a value inside something else; who makes
+// it wait sets Obj to that something, which must not be freed as long as the lock waits.
+//
 // C: struct file_lock, include/linux/fs.h
 type FileLock struct {
-	FlOwner any // lock owner: locks of the same owner and pid never conflict, unless FlLmops compares otherwise
+	*kernel.Obj // what the lock is a part of, or nil
+
+	FlOwner any // lock owner: locks of the same owner never conflict, unless FlLmops compares otherwise
 	FlFlags uint32
 	FlType  uint8
 	FlPid   uint32
@@ -20,10 +25,23 @@ type FileLock struct {
 	FlOps   *FileLockOperations    // of the file system
 	FlLmops *LockManagerOperations // of the lock manager
 
-	flNext    *FileLock   // granted: the next lock of the inode; ILock
-	flBlockOn *FileLock   // waiting: the lock that is in the way; BlockedLockLock
-	flWaiters []*FileLock // who waits for this one, oldest first; BlockedLockLock
+	FlNext    *FileLock             // granted: the next lock of the inode; ILock
+	flBlocker *allocatedLock        // waiting: the lock that is in the way; BlockedLockLock. C has it in fl_next, too
+	flBlock   kernel.Node[FileLock] // waiting: in the blocked list of flBlocker; BlockedLockLock
+	slab      *allocatedLock        // if it is one of its own
 }
+
+// allocatedLock is a FileLock with memory of its own.
+type allocatedLock struct {
+	kernel.Obj
+	fl      FileLock
+	blocked kernel.List[FileLock] // who waits for fl, oldest first; BlockedLockLock, ILock too for additions
+	waiting kernel.Atomic         // 1 if fl itself waits; written under BlockedLockLock, read by the sleeper without
+	wait    kernel.WaitQueueHead  // the sleeper
+}
+
+// Poison drops the pointers of a freed lock.
+func (a *allocatedLock) Poison() { a.fl = FileLock{FlType: 0x6b, FlStart: -1, FlEnd: -1} }
 
 // FileLockOperations are what a file system wants to know of its locks.
 //
@@ -33,16 +51,22 @@ type FileLockOperations struct {
 	FlReleasePrivate func(fl *FileLock)
 }
 
-// LockManagerOperations are what a lock manager wants to know of its locks.
+// LockManagerOperations are what a lock manager wants to know of its locks. Any of them may be nil.
 //
 // C: struct lock_manager_operations, include/linux/fs.h
 type LockManagerOperations struct {
+	// LmCompareOwner tells whether two locks of this manager belong to one owner, LmOwnerKey gives both the same key
+	// then. Called with ILock or BlockedLockLock held: no sleeping.
 	LmCompareOwner func(a, b *FileLock) bool
+	LmOwnerKey     func(fl *FileLock) uint64
+	// LmGetOwner takes a reference for dst to the owner of src, LmPutOwner drops that of fl. Called with ILock held.
+	LmGetOwner func(dst, src *FileLock)
+	LmPutOwner func(fl *FileLock)
 	// LmNotify tells that the lock in the way of fl is gone. Called with BlockedLockLock held: no sleeping.
 	LmNotify func(fl *FileLock)
-	// LmGrant brings the answer of a file system that had said FILE_LOCK_DEFERRED: result 0 or -errno, conf the lock
-	// in the way or nil. It returns 0, or -ENOENT if nobody waits for fl any more. Called without locks.
-	LmGrant func(fl, conf *FileLock, result int) int
+	// LmGrant brings the answer of a file system that had said FILE_LOCK_DEFERRED: result 0 or -errno. It returns 0, or
+	// -ENOENT if nobody waits for fl any more. Called without locks.
+	LmGrant func(fl *FileLock, result int) int
 }
 
 // Types, flags and results of locks.
@@ -53,6 +77,7 @@ const (
 
 	F_GETLK    = 5
 	F_SETLK    = 6
+	F_SETLKW   = 7
 	F_CANCELLK = 1029
 
 	FL_POSIX  = 1
@@ -67,23 +92,28 @@ const (
 	FILE_LOCK_DEFERRED = 1
 )
 
-// File is an open file.
-type File struct {
+// VFS is the file system: one tree of one level, exported as a whole.
+type VFS struct {
 	kernel.Obj
-	FInode *Inode
-	FMode  uint32 // FMODE_READ, FMODE_WRITE
+	m *kernel.Machine
+
+	Fsid uint32 // number of the export in file handles; set it before the first one is made
+
+	// BlockedLockLock guards who waits for which lock. Taken inside ILock.
+	BlockedLockLock kernel.Spinlock
+	blockedHash     [1 << BLOCKED_HASH_BITS][]*FileLock // waiting locks by owner, newest first; BlockedLockLock
+
+	inodeLock kernel.Spinlock
+	inodes    []*Inode // all that are not removed, the root first; inodeLock
+	lastIno   uint64   // inodeLock
 }
 
-// Open modes.
-const (
-	FMODE_READ  = 1
-	FMODE_WRITE = 2
-)
-
-// Inode is a file or a directory.
-type Inode struct {
-	kernel.Obj
-	IIno        uint64
-	IGeneration uint32
-	IDir        bool
+// New makes an empty file system. May sleep.
+func New(cur *kernel.Task, m *kernel.Machine) *VFS {
+	v := kernel.StaticObj[VFS](m, "vfs")
+	v.m = m
+	v.BlockedLockLock.Init(&v.Obj, "blocked_lock_lock")
+	v.inodeLock.Init(&v.Obj, "inode_hash_lock")
+	v.Create("/", true, 0)
+	return v
 }
