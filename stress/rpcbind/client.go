@@ -1,122 +1,140 @@
 // SPDX-License-Identifier: MIT
 
+// Package rpcbind is the rpcbind protocol (RFC 1833, versions 2 to 4 of program 100000) over real sockets: a Server
+// with a table of its own, for runs on machines without a portmapper, and a Client for a real one.
 package rpcbind
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"time"
+
+	"github.com/xdrpp/goxdr/xdr"
+
+	"github.com/seed17199236/svcfuzz/stress/rpcclient"
+	"github.com/seed17199236/svcfuzz/stress/wire"
 )
 
-// MismatchError is the answer of a server that does not speak the version it was called in.
-type MismatchError struct {
-	Low, High uint32 // what it speaks
-}
+// Port is where an rpcbind listens if nothing else is said.
+const Port = 111
 
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("rpcbind: program version mismatch: the server speaks %d to %d", e.Low, e.High)
-}
+// Program and its procedures. Version 2 calls number 3 GETPORT, versions 3 and 4 call it GETADDR.
+const (
+	Program = wire.Rpcbind
 
-var (
-	// ErrProgUnavail is the answer of a server that is no rpcbind, or not in that version.
-	ErrProgUnavail = errors.New("rpcbind: program unavailable")
-	// ErrProcUnavail is the answer of a server that lacks the procedure.
-	ErrProcUnavail = errors.New("rpcbind: procedure unavailable")
-	// ErrGarbage is the answer of a server that cannot decode the arguments.
-	ErrGarbage = errors.New("rpcbind: garbage arguments")
-	// ErrSystem is the answer of a server in trouble.
-	ErrSystem = errors.New("rpcbind: system error")
-	// ErrDenied is the answer of a server that rejects the call as such.
-	ErrDenied = errors.New("rpcbind: call denied")
-	// ErrRefused is rpcbind's no to a SET or UNSET: the entry is taken, malformed or somebody else's.
-	ErrRefused = errors.New("rpcbind: refused")
+	procNull        = 0
+	procSet         = 1
+	procUnset       = 2
+	procGetaddr     = 3
+	procDump        = 4
+	procGettime     = 6
+	procGetversaddr = 9
+	procGetaddrlist = 11
 )
+
+// Protocols as version 2 names them.
+const (
+	protoTCP = 6
+	protoUDP = 17
+)
+
+// Entry is one line of the table: a program version that is served under a netid ("tcp", "udp6", ...) at a universal
+// address ("127.0.0.1.0.111").
+type Entry struct {
+	Prog, Vers uint32
+	Netid      string
+	Addr       string
+	Owner      string
+}
+
+// rpcb is the entry as it travels.
+func (e Entry) rpcb() wire.Rpcb {
+	return wire.Rpcb{R_prog: e.Prog, R_vers: e.Vers, R_netid: e.Netid, R_addr: e.Addr, R_owner: e.Owner}
+}
+
+func entryOf(r *wire.Rpcb) Entry { return Entry{r.R_prog, r.R_vers, r.R_netid, r.R_addr, r.R_owner} }
+
+// ErrRefused is rpcbind's no to a SET or UNSET: the entry is taken, malformed or somebody else's.
+var ErrRefused = errors.New("rpcbind: refused")
 
 // DefaultSocket is where rpcbind listens for the host's own programs. Debian's rpcbind lets everybody on the host
 // register, over this socket in their own name, over loopback TCP and UDP as "unknown"; what one registered, only the
 // same name can remove, or the super-user over this socket.
 const DefaultSocket = "/run/rpcbind.sock"
 
-// Client is a connection to an rpcbind. It does one call at a time: guard it if several goroutines use it.
-type Client struct {
-	conn    net.Conn
-	stream  bool
-	xid     uint32
-	timeout time.Duration
-}
+// Client is a connection to an rpcbind. An answer other than success is a [*rpcclient.Refusal] in the error.
+type Client struct{ rpc *rpcclient.Client }
 
 // Dial connects to an rpcbind: network is "tcp", "udp" or "unix". No call takes longer than timeout; 0 means 10 s.
 func Dial(network, addr string, timeout time.Duration) (*Client, error) {
 	if timeout == 0 {
 		timeout = 10 * time.Second
 	}
-	conn, err := net.DialTimeout(network, addr, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c, err := rpcclient.Dial(ctx, network, addr, rpcclient.Options{Timeout: timeout})
 	if err != nil {
 		return nil, err
 	}
-	_, isUDP := conn.(*net.UDPConn)
-	return &Client{conn: conn, stream: !isUDP, xid: rand.Uint32(), timeout: timeout}, nil
+	return &Client{c}, nil
 }
 
 // Close ends the connection.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error { return c.rpc.Close() }
 
-// Null calls procedure 0: does the server speak this version?
-func (c *Client) Null(vers uint32) error {
-	_, err := c.call(vers, procNull, nil)
-	return err
-}
-
-// Set registers e in version 3 or 4.
-func (c *Client) Set(vers uint32, e Entry) error { return c.change(vers, procSet, e) }
-
-// Unset removes the entries of e.Prog and e.Vers under e.Netid, or under all netids if that is empty.
-func (c *Client) Unset(vers uint32, e Entry) error { return c.change(vers, procUnset, e) }
-
-func (c *Client) change(vers, proc uint32, e Entry) error {
-	var arg enc
-	arg.entry(e)
-	return c.done(c.call(vers, proc, arg))
-}
-
-// Set2 registers a port in version 2; prot is 6 for TCP, 17 for UDP.
-func (c *Client) Set2(prog, vers, prot uint32, port uint16) error {
-	return c.change2(procSet, prog, vers, prot, port)
-}
-
-// Unset2 removes both ports of a program version in version 2.
-func (c *Client) Unset2(prog, vers uint32) error { return c.change2(procUnset, prog, vers, 0, 0) }
-
-func (c *Client) change2(proc, prog, vers, prot uint32, port uint16) error {
-	return c.done(c.call(2, proc, mapping(prog, vers, prot, port)))
-}
-
-// done is the boolean result of a SET or UNSET as an error.
-func (c *Client) done(d *dec, err error) error {
-	if err != nil {
+// call makes one call; res nil: it has no results.
+func (c *Client) call(vers, proc uint32, arg, res wire.Value) error {
+	var args []byte
+	if arg != nil {
+		args = wire.Encode(arg)
+	}
+	b, err := c.rpc.Call(context.Background(), Program, vers, proc, args)
+	if err != nil || res == nil {
 		return err
 	}
-	ok := d.u32()
-	switch {
-	case d.bad:
-		return errShort
-	case ok == 0:
-		return ErrRefused
+	if err := wire.Decode(b, res); err != nil {
+		return fmt.Errorf("rpcbind: the answer to %s: %w", wire.Name(Program, vers, proc), err)
 	}
 	return nil
 }
 
-func mapping(prog, vers, prot uint32, port uint16) enc {
-	var arg enc
-	arg.u32(prog)
-	arg.u32(vers)
-	arg.u32(prot)
-	arg.u32(uint32(port))
-	return arg
+// Null calls procedure 0: does the server speak this version?
+func (c *Client) Null(vers uint32) error { return c.call(vers, procNull, nil, nil) }
+
+// Set registers e in version 3 or 4.
+func (c *Client) Set(vers uint32, e Entry) error {
+	arg := e.rpcb()
+	return c.change(vers, procSet, &arg)
+}
+
+// Unset removes the entries of e.Prog and e.Vers under e.Netid, or under all netids if that is empty.
+func (c *Client) Unset(vers uint32, e Entry) error {
+	arg := e.rpcb()
+	return c.change(vers, procUnset, &arg)
+}
+
+// Set2 registers a port in version 2; prot is 6 for TCP, 17 for UDP.
+func (c *Client) Set2(prog, vers, prot uint32, port uint16) error {
+	return c.change(2, procSet, &wire.Pmap_mapping{Prog: prog, Vers: vers, Prot: prot, Port: uint32(port)})
+}
+
+// Unset2 removes both ports of a program version in version 2.
+func (c *Client) Unset2(prog, vers uint32) error {
+	return c.change(2, procUnset, &wire.Pmap_mapping{Prog: prog, Vers: vers})
+}
+
+// change is a SET or UNSET, with its boolean result as an error.
+func (c *Client) change(vers, proc uint32, arg wire.Value) error {
+	var ok bool
+	if err := c.call(vers, proc, arg, xdr.XDR_bool(&ok)); err != nil {
+		return err
+	}
+	if !ok {
+		return ErrRefused
+	}
+	return nil
 }
 
 // Register is Set in version 4, or in version 2 if the server is an old portmapper; that can only take "tcp" and
@@ -145,19 +163,18 @@ func (c *Client) Unregister(e Entry) error {
 
 // unsupported reports whether err says that the server does not speak the version.
 func unsupported(err error) bool {
-	var mismatch *MismatchError
-	return errors.As(err, &mismatch) || errors.Is(err, ErrProgUnavail)
+	return errors.Is(err, rpcclient.ErrProgMismatch) || errors.Is(err, rpcclient.ErrProgUnavail)
 }
 
 // GetPort asks in version 2 for the port of a program version; 0: not registered.
 func (c *Client) GetPort(prog, vers, prot uint32) (uint16, error) {
-	d, err := c.call(2, procGetaddr, mapping(prog, vers, prot, 0))
+	var port uint32
+	err := c.call(2, procGetaddr, &wire.Pmap_mapping{Prog: prog, Vers: vers, Prot: prot}, xdr.XDR_uint32(&port))
+	if err == nil && port > 0xffff {
+		err = fmt.Errorf("rpcbind: %d is no port", port)
+	}
 	if err != nil {
 		return 0, err
-	}
-	port := d.u32()
-	if d.bad || port > 0xffff {
-		return 0, errShort
 	}
 	return uint16(port), nil
 }
@@ -172,145 +189,59 @@ func (c *Client) GetAddr(vers uint32, e Entry) (string, error) {
 func (c *Client) GetVersAddr(e Entry) (string, error) { return c.addr(4, procGetversaddr, e) }
 
 func (c *Client) addr(vers, proc uint32, e Entry) (string, error) {
-	var arg enc
-	arg.entry(e)
-	d, err := c.call(vers, proc, arg)
-	if err != nil {
-		return "", err
-	}
-	s := d.str()
-	if d.bad {
-		return "", errShort
-	}
-	return s, nil
+	arg := e.rpcb()
+	var s string
+	err := c.call(vers, proc, &arg, wire.XDR_Rpcb_uaddr(&s))
+	return s, err
 }
 
 // Time asks in version 3 or 4 for the server's clock.
 func (c *Client) Time(vers uint32) (time.Time, error) {
-	d, err := c.call(vers, procGettime, nil)
-	if err != nil {
+	var t uint32
+	if err := c.call(vers, procGettime, nil, xdr.XDR_uint32(&t)); err != nil {
 		return time.Time{}, err
-	}
-	t := d.u32()
-	if d.bad {
-		return time.Time{}, errShort
 	}
 	return time.Unix(int64(t), 0), nil
 }
 
 // Dump is the server's table, as version 2, 3 or 4 shows it.
 func (c *Client) Dump(vers uint32) ([]Entry, error) {
-	d, err := c.call(vers, procDump, nil)
-	if err != nil {
-		return nil, err
-	}
 	var out []Entry
-	for d.u32() != 0 && !d.bad {
-		if vers > 2 {
-			out = append(out, d.entry())
-			continue
+	if vers > 2 {
+		var list *wire.Rpcb_list
+		err := c.call(vers, procDump, nil, wire.XDR_Rpcb_list_ptr(&list))
+		for ; list != nil; list = list.Next {
+			out = append(out, entryOf(&list.Map))
 		}
-		prog, pv, prot, port := d.u32(), d.u32(), d.u32(), d.u32()
-		out = append(out, Entry{Prog: prog, Vers: pv, Netid: netidOf(prot),
-			Addr: Uaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port)))})
+		return out, err
 	}
-	if d.bad {
-		return nil, errShort
+	var list *wire.Pmap_list
+	err := c.call(vers, procDump, nil, wire.XDR_Pmap_list_ptr(&list))
+	for ; list != nil; list = list.Next {
+		m := &list.Map
+		out = append(out, Entry{Prog: m.Prog, Vers: m.Vers, Netid: netidOf(m.Prot),
+			Addr: Uaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(m.Port)))})
 	}
-	return out, nil
+	return out, err
 }
 
-// call makes one call with an AUTH_NONE credential and returns its results.
-func (c *Client) call(vers, proc uint32, arg []byte) (*dec, error) {
-	c.xid++
-	var e enc
-	for _, w := range []uint32{c.xid, msgCall, rpcVersion, Program, vers, proc, 0, 0, 0, 0} {
-		e.u32(w)
+// protOf is the protocol number that version 2 uses for a netid, 0 if it has none.
+func protOf(netid string) uint32 {
+	switch netid {
+	case "tcp":
+		return protoTCP
+	case "udp":
+		return protoUDP
 	}
-	msg := append(e, arg...)
-	deadline := time.Now().Add(c.timeout)
-	if c.stream {
-		return c.callStream(msg, deadline)
-	}
-	return c.callDatagram(msg, deadline)
+	return 0
 }
 
-func (c *Client) callStream(msg []byte, deadline time.Time) (*dec, error) {
-	_ = c.conn.SetDeadline(deadline)
-	if err := writeRecord(c.conn, msg); err != nil {
-		return nil, err
+func netidOf(prot uint32) string {
+	switch prot {
+	case protoTCP:
+		return "tcp"
+	case protoUDP:
+		return "udp"
 	}
-	for {
-		rec, err := readRecord(c.conn)
-		if err != nil {
-			return nil, err
-		}
-		if len(rec) >= 4 && binary.BigEndian.Uint32(rec) == c.xid {
-			return results(rec)
-		}
-	}
-}
-
-// callDatagram sends the call again, at growing intervals, until the answer or the deadline comes.
-func (c *Client) callDatagram(msg []byte, deadline time.Time) (*dec, error) {
-	buf := make([]byte, 1<<16)
-	for wait := 100 * time.Millisecond; ; wait *= 2 {
-		if _, err := c.conn.Write(msg); err != nil {
-			return nil, err
-		}
-		until := time.Now().Add(wait)
-		if until.After(deadline) {
-			until = deadline
-		}
-		_ = c.conn.SetReadDeadline(until)
-		for {
-			n, err := c.conn.Read(buf)
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() && until.Before(deadline) {
-				break
-			}
-			if err != nil {
-				return nil, err
-			}
-			if n >= 4 && binary.BigEndian.Uint32(buf) == c.xid {
-				return results(buf[:n])
-			}
-		}
-	}
-}
-
-// results takes the header off a reply.
-func results(msg []byte) (*dec, error) {
-	d := &dec{b: msg[4:]}
-	if d.u32() != msgReply {
-		return nil, errShort
-	}
-	if d.u32() != msgAccepted {
-		return nil, ErrDenied
-	}
-	d.u32()
-	d.opaque(maxAuthBody)
-	stat := d.u32()
-	if d.bad {
-		return nil, errShort
-	}
-	switch stat {
-	case acceptSuccess:
-		return d, nil
-	case acceptProgUnavail:
-		return nil, ErrProgUnavail
-	case acceptProgMismatch:
-		m := &MismatchError{Low: d.u32(), High: d.u32()}
-		if d.bad {
-			return nil, errShort
-		}
-		return nil, m
-	case acceptProcUnavail:
-		return nil, ErrProcUnavail
-	case acceptGarbageArgs:
-		return nil, ErrGarbage
-	case acceptSystemErr:
-		return nil, ErrSystem
-	}
-	return nil, fmt.Errorf("rpcbind: accept status %d", stat)
+	return ""
 }

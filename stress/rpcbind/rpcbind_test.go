@@ -17,6 +17,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/seed17199236/svcfuzz/stress/rpcclient"
+	"github.com/seed17199236/svcfuzz/stress/wire"
 )
 
 func start(t *testing.T, opt Options) *Server {
@@ -188,7 +191,7 @@ func TestFallBackToPortmapper(t *testing.T) {
 	s := start(t, Options{V2Only: true})
 	for _, network := range []string{"tcp", "udp"} {
 		c := dial(t, network, s.Addr())
-		var m *MismatchError
+		var m *rpcclient.Refusal
 		if err := c.Null(4); !errors.As(err, &m) || m.Low != 2 || m.High != 2 {
 			t.Fatalf("Null(4) = %v, want a mismatch 2 to 2", err)
 		}
@@ -222,9 +225,8 @@ func TestWire(t *testing.T) {
 		noAuth = "0000000000000000" + "0000000000000000"
 		ok     = "00000001" + "00000000" + "0000000000000000" + "00000000"
 	)
-	var self enc
-	self.str(Uaddr(netip.MustParseAddrPort(s.Addr())))
-	uaddr := hex.EncodeToString(self)
+	self := Uaddr(netip.MustParseAddrPort(s.Addr()))
+	uaddr := hex.EncodeToString(wire.Encode(wire.XDR_Rpcb_uaddr(&self)))
 	for _, tc := range []struct{ name, call, reply string }{
 		{"null v2", "00000007" + head + "00000002" + "00000000" + noAuth, "00000007" + ok},
 		{"pmap set", "00000008" + head + "00000002" + "00000001" + noAuth +
@@ -250,7 +252,7 @@ func TestWire(t *testing.T) {
 		var msg []byte
 		msg = binary.BigEndian.AppendUint32(msg, 10)
 		msg = append(msg, call[:10]...)
-		msg = binary.BigEndian.AppendUint32(msg, lastFrag|uint32(len(call)-10))
+		msg = binary.BigEndian.AppendUint32(msg, 1<<31|uint32(len(call)-10))
 		msg = append(msg, call[10:]...)
 		if _, err := conn.Write(msg); err != nil {
 			t.Fatal(err)
@@ -261,7 +263,7 @@ func TestWire(t *testing.T) {
 		if _, err := io.ReadFull(conn, got); err != nil {
 			t.Fatalf("%s: %v", tc.name, err)
 		}
-		if binary.BigEndian.Uint32(got) != lastFrag|uint32(len(want)) || !bytes.Equal(got[4:], want) {
+		if binary.BigEndian.Uint32(got) != 1<<31|uint32(len(want)) || !bytes.Equal(got[4:], want) {
 			t.Errorf("%s: reply %x, want %x", tc.name, got, want)
 		}
 	}
@@ -269,10 +271,17 @@ func TestWire(t *testing.T) {
 
 func TestUselessMessagesGetNoReply(t *testing.T) {
 	s := start(t, Options{})
-	for _, msg := range [][]byte{nil, {1, 2, 3}, make([]byte, 8), append(make([]byte, 4), 0, 0, 0, 1)} {
-		if got := s.answer(msg, origin{netid: "udp"}); got != nil {
-			t.Errorf("answer(%x) = %x, want none", msg, got)
-		}
+	raw, err := rpcclient.DialRaw(t.Context(), "udp", s.Addr(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	null := (&rpcclient.Call{Xid: 7, Prog: Program, Vers: 2}).Encode()
+	if err := raw.Send(t.Context(), nil, []byte{1, 2, 3}, make([]byte, 8), append(make([]byte, 4), 0, 0, 0, 1), null); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := raw.Read(5 * time.Second); len(got) != 24 || !bytes.HasPrefix(got, []byte{0, 0, 0, 7}) {
+		t.Errorf("the first answer is %x, want that to the call behind the useless messages", got)
 	}
 	conn, err := net.Dial("tcp", s.Addr())
 	if err != nil {
@@ -307,27 +316,24 @@ func TestGetaddrlist(t *testing.T) {
 	if err := c.Set(4, Entry{Prog: 300001, Vers: 1, Netid: "tcp6", Addr: "::.8.1"}); err != nil {
 		t.Fatal(err)
 	}
-	var arg enc
-	arg.entry(Entry{Prog: 300001, Vers: 1})
-	d, err := c.call(4, procGetaddrlist, arg)
-	if err != nil {
+	arg := Entry{Prog: 300001, Vers: 1}.rpcb()
+	var list *wire.Rpcb_entry_list
+	if err := c.call(4, procGetaddrlist, &arg, wire.XDR_Rpcb_entry_list_ptr(&list)); err != nil {
 		t.Fatal(err)
 	}
-	type line struct {
-		addr, netid   string
-		sem           uint32
-		family, proto string
+	var got []wire.Rpcb_entry
+	for ; list != nil; list = list.Next {
+		got = append(got, list.Map)
 	}
-	var got []line
-	for d.u32() == 1 {
-		got = append(got, line{d.str(), d.str(), d.u32(), d.str(), d.str()})
+	want := []wire.Rpcb_entry{
+		{R_maddr: "127.0.0.1.8.1", R_nc_netid: "udp", R_nc_semantics: 1, R_nc_protofmly: "inet", R_nc_proto: "udp"},
+		{R_maddr: "127.0.0.1.8.1", R_nc_netid: "tcp", R_nc_semantics: 3, R_nc_protofmly: "inet", R_nc_proto: "tcp"},
 	}
-	want := []line{{"127.0.0.1.8.1", "udp", 1, "inet", "udp"}, {"127.0.0.1.8.1", "tcp", 3, "inet", "tcp"}}
-	if d.bad || !slices.Equal(got, want) {
+	if !slices.Equal(got, want) {
 		t.Errorf("GETADDRLIST = %v, want %v", got, want)
 	}
-	if _, err := c.call(3, procGetaddrlist, arg); !errors.Is(err, ErrProcUnavail) {
-		t.Errorf("GETADDRLIST in version 3: %v, want %v", err, ErrProcUnavail)
+	if err := c.call(3, procGetaddrlist, &arg, nil); !errors.Is(err, rpcclient.ErrProcUnavail) {
+		t.Errorf("GETADDRLIST in version 3: %v, want %v", err, rpcclient.ErrProcUnavail)
 	}
 }
 

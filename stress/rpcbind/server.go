@@ -3,14 +3,17 @@
 package rpcbind
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/xdrpp/goxdr/xdr"
+
+	"github.com/seed17199236/svcfuzz/stress/rpcclient"
+	"github.com/seed17199236/svcfuzz/stress/wire"
 )
 
 // Options says where a Server listens.
@@ -30,94 +33,55 @@ type Options struct {
 // on GETTIME, from version 4 on GETVERSADDR and GETADDRLIST. An entry can be removed by its owner and by the super-user
 // on the local socket; over TCP and UDP all callers are one owner, "unknown".
 type Server struct {
-	opt   Options
-	addr  netip.AddrPort
-	tcp   net.Listener
-	udp   *net.UDPConn
-	local net.Listener
-	wg    sync.WaitGroup
+	rpc *rpcclient.Server
 
-	mu      sync.Mutex
-	table   []Entry
-	conns   map[net.Conn]bool
-	closing bool
+	mu    sync.Mutex
+	table []Entry
 }
 
 // Start listens and serves until Close.
 func Start(opt Options) (*Server, error) {
-	if opt.Host == "" {
-		opt.Host = "127.0.0.1"
+	s := &Server{rpc: rpcclient.NewServer()}
+	s.handle2()
+	if !opt.V2Only {
+		s.handle(3)
+		s.handle(4)
+		s.handle4()
 	}
-	host, err := netip.ParseAddr(opt.Host)
-	if err != nil {
+	s.mu.Lock() // nobody sees the table before rpcbind itself stands in it
+	defer s.mu.Unlock()
+	if err := s.rpc.Listen(rpcclient.ServeOptions{Host: opt.Host, Port: opt.Port, Unix: opt.Unix}); err != nil {
 		return nil, err
 	}
-	s := &Server{opt: opt, conns: map[net.Conn]bool{}}
-	for try := 0; ; try++ {
-		if err = s.listen(host); err == nil {
-			break
-		}
-		if opt.Port != 0 || try == 16 {
-			return nil, err
-		}
-	}
-	if opt.Unix != "" {
-		os.Remove(opt.Unix)
-		if s.local, err = net.Listen("unix", opt.Unix); err != nil {
-			s.tcp.Close()
-			s.udp.Close()
-			return nil, err
-		}
-	}
-	s.registerSelf()
-	s.wg.Add(2)
-	go s.accept(s.tcp)
-	go s.datagrams()
-	if s.local != nil {
-		s.wg.Add(1)
-		go s.accept(s.local)
-	}
+	s.registerSelf(opt)
 	return s, nil
 }
 
-func (s *Server) listen(host netip.Addr) error {
-	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(host, uint16(s.opt.Port))))
-	if err != nil {
-		return err
-	}
-	addr := netip.AddrPortFrom(host, uint16(tcp.Addr().(*net.TCPAddr).Port))
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
-	if err != nil {
-		tcp.Close()
-		return err
-	}
-	s.tcp, s.udp, s.addr = tcp, udp, addr
-	return nil
-}
-
-func (s *Server) registerSelf() {
+// registerSelf enters rpcbind itself. The caller holds mu.
+func (s *Server) registerSelf(opt Options) {
+	addr := s.rpc.AddrPort()
 	suffix := ""
-	if s.addr.Addr().Is6() {
+	if addr.Addr().Is6() {
 		suffix = "6"
 	}
 	low := uint32(4)
-	if s.opt.V2Only {
+	if opt.V2Only {
 		low = 2
 	}
 	for vers := low; vers >= 2; vers-- {
 		for _, proto := range []string{"tcp", "udp"} {
-			s.table = append(s.table, Entry{Program, vers, proto + suffix, Uaddr(s.addr), superuser})
+			s.table = append(s.table, Entry{Program, vers, proto + suffix, Uaddr(addr), superuser})
 		}
 	}
-	if s.local != nil && !s.opt.V2Only {
+	if opt.Unix != "" && !opt.V2Only {
 		for vers := uint32(4); vers >= 3; vers-- {
-			s.table = append(s.table, Entry{Program, vers, "local", s.opt.Unix, superuser})
+			s.table = append(s.table, Entry{Program, vers, "local", opt.Unix, superuser})
 		}
 	}
 }
 
 // Addr is the address of the TCP and the UDP socket.
-func (s *Server) Addr() string { return s.addr.String() }
+func (s *Server) Addr() string { return s.rpc.Addr() }
 
 // Entries is the table as it is now.
 func (s *Server) Entries() []Entry {
@@ -127,92 +91,7 @@ func (s *Server) Entries() []Entry {
 }
 
 // Close ends the server and waits until nothing of it runs.
-func (s *Server) Close() error {
-	s.mu.Lock()
-	s.closing = true
-	for c := range s.conns {
-		c.Close()
-	}
-	s.mu.Unlock()
-	err := errors.Join(s.tcp.Close(), s.udp.Close())
-	if s.local != nil {
-		err = errors.Join(err, s.local.Close())
-	}
-	s.wg.Wait()
-	return err
-}
-
-func (s *Server) accept(l net.Listener) {
-	defer s.wg.Done()
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			s.mu.Lock()
-			closing := s.closing
-			s.mu.Unlock()
-			if closing || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
-		s.mu.Lock()
-		if s.closing {
-			s.mu.Unlock()
-			c.Close()
-			return
-		}
-		s.conns[c] = true
-		s.wg.Add(1)
-		s.mu.Unlock()
-		go s.stream(c)
-	}
-}
-
-func (s *Server) stream(c net.Conn) {
-	defer s.wg.Done()
-	defer func() {
-		c.Close()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-	}()
-	from := s.origin("tcp", c.LocalAddr())
-	if u, ok := c.(*net.UnixConn); ok {
-		from.owner = localOwner(u)
-	}
-	for {
-		rec, err := readRecord(c)
-		if err != nil {
-			return
-		}
-		reply := s.answer(rec, from)
-		if reply == nil {
-			return
-		}
-		if writeRecord(c, reply) != nil {
-			return
-		}
-	}
-}
-
-func (s *Server) datagrams() {
-	defer s.wg.Done()
-	buf := make([]byte, 1<<16)
-	from := s.origin("udp", s.udp.LocalAddr())
-	for {
-		n, peer, err := s.udp.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
-		}
-		if reply := s.answer(buf[:n], from); reply != nil {
-			_, _ = s.udp.WriteToUDPAddrPort(reply, peer)
-		}
-	}
-}
+func (s *Server) Close() error { return s.rpc.Close() }
 
 // unknownOwner owns what is registered over TCP and UDP. Whatever owner the caller claims, as in the real rpcbind only
 // the local socket tells who it is.
@@ -226,147 +105,104 @@ type origin struct {
 	owner string
 }
 
-func (s *Server) origin(proto string, a net.Addr) origin {
-	if a.Network() == "unix" {
-		return origin{netid: "local", owner: unknownOwner}
+func originOf(r *rpcclient.Request) origin {
+	if local, ok := r.Conn.(*net.UnixConn); ok {
+		return origin{netid: "local", owner: localOwner(local)}
 	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return origin{netid: proto, owner: unknownOwner}
+	o := origin{netid: r.Network, owner: unknownOwner}
+	if ap, err := netip.ParseAddrPort(r.Local.String()); err == nil {
+		o.ip = ap.Addr().Unmap()
+		if o.ip.Is6() {
+			o.netid += "6"
+		}
 	}
-	ip := ap.Addr().Unmap()
-	if ip.Is6() {
-		proto += "6"
-	}
-	return origin{netid: proto, ip: ip, owner: unknownOwner}
+	return o
 }
 
-// answer is the reply to one call, nil for what deserves none.
-func (s *Server) answer(msg []byte, from origin) []byte {
-	d := &dec{b: msg}
-	xid := d.u32()
-	if d.u32() != msgCall || d.bad {
-		return nil
+// on makes a handler of what a procedure does with its argument: it is called with the table locked, and returns the
+// results.
+func on[T any, P interface {
+	*T
+	wire.Value
+}](s *Server, do func(from origin, arg P) wire.Value) rpcclient.Handler {
+	return func(r *rpcclient.Request) ([]byte, error) {
+		var arg T
+		if err := wire.Decode(r.Args, P(&arg)); err != nil {
+			return nil, rpcclient.ErrGarbageArgs
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return wire.Encode(do(originOf(r), &arg)), nil
 	}
-	var e enc
-	e.u32(xid)
-	e.u32(msgReply)
-	rpcvers, prog, vers, proc := d.u32(), d.u32(), d.u32(), d.u32()
-	d.u32()
-	d.opaque(maxAuthBody)
-	d.u32()
-	d.opaque(maxAuthBody)
-	if d.bad {
-		return nil
-	}
-	if rpcvers != rpcVersion {
-		e.u32(msgDenied)
-		e.u32(rejectRPCMismatch)
-		e.u32(rpcVersion)
-		e.u32(rpcVersion)
-		return e
-	}
-	e.u32(msgAccepted)
-	e.u32(0) // an empty AUTH_NONE verifier
-	e.u32(0)
-	high := uint32(4)
-	if s.opt.V2Only {
-		high = 2
-	}
-	if prog != Program {
-		e.u32(acceptProgUnavail)
-		return e
-	}
-	if vers < 2 || vers > high {
-		e.u32(acceptProgMismatch)
-		e.u32(2)
-		e.u32(high)
-		return e
-	}
-	var res enc
-	stat := s.call(vers, proc, d, from, &res)
-	e.u32(stat)
-	if stat == acceptSuccess {
-		e = append(e, res...)
-	}
-	return e
 }
 
-// call does one procedure: arguments from d, results to res.
-func (s *Server) call(vers, proc uint32, d *dec, from origin, res *enc) uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if proc == procNull {
-		return acceptSuccess
-	}
-	if vers == 2 {
-		return s.call2(proc, d, from, res)
-	}
-	var arg Entry
-	switch proc {
-	case procSet, procUnset, procGetaddr:
-		arg = d.entry()
-	case procGetversaddr, procGetaddrlist:
-		if vers != 4 {
-			return acceptProcUnavail
+// handle makes the server answer the procedures that versions 3 and 4 share.
+func (s *Server) handle(vers uint32) {
+	s.rpc.Handle(Program, vers, procSet, on(s, func(from origin, arg *wire.Rpcb) wire.Value {
+		e := entryOf(arg)
+		e.Owner = from.owner
+		return boolean(s.set(e))
+	}))
+	s.rpc.Handle(Program, vers, procUnset, on(s, func(from origin, arg *wire.Rpcb) wire.Value {
+		return boolean(s.unset(arg.R_prog, arg.R_vers, arg.R_netid, from.owner))
+	}))
+	s.rpc.Handle(Program, vers, procGetaddr, on(s, func(from origin, arg *wire.Rpcb) wire.Value {
+		return s.getaddr(from, arg, false)
+	}))
+	s.rpc.Handle(Program, vers, procDump, on(s, func(origin, *xdr.XdrVoid) wire.Value {
+		var list *wire.Rpcb_list
+		for _, x := range slices.Backward(s.table) {
+			list = &wire.Rpcb_list{Map: x.rpcb(), Next: list}
 		}
-		arg = d.entry()
-	case procDump, procGettime:
-	default:
-		return acceptProcUnavail
-	}
-	if d.bad {
-		return acceptGarbageArgs
-	}
-	switch proc {
-	case procSet:
-		arg.Owner = from.owner
-		res.bool(s.set(arg))
-	case procUnset:
-		res.bool(s.unset(arg.Prog, arg.Vers, arg.Netid, from.owner))
-	case procGetaddr, procGetversaddr:
-		// As in the real rpcbind the answer is for the transport of the question; the netid in it is not looked at.
-		x, ok := s.find(arg.Prog, arg.Vers, from.netid)
-		if ok && (proc == procGetaddr || x.Vers == arg.Vers) {
-			res.str(from.merge(x.Addr))
-		} else {
-			res.str("")
-		}
-	case procDump:
-		for _, x := range s.table {
-			res.bool(true)
-			res.entry(x)
-		}
-		res.bool(false)
-	case procGettime:
-		res.u32(uint32(time.Now().Unix()))
-	case procGetaddrlist:
-		for _, x := range s.table {
-			if x.Prog == arg.Prog && x.Vers == arg.Vers && family(x.Netid) == family(from.netid) {
-				res.bool(true)
-				addrlistEntry(res, x, from)
+		return wire.XDR_Rpcb_list_ptr(&list)
+	}))
+	s.rpc.Handle(Program, vers, procGettime, on(s, func(origin, *xdr.XdrVoid) wire.Value {
+		return number(uint32(time.Now().Unix()))
+	}))
+}
+
+// handle4 makes the server answer what is new in version 4.
+func (s *Server) handle4() {
+	s.rpc.Handle(Program, 4, procGetversaddr, on(s, func(from origin, arg *wire.Rpcb) wire.Value {
+		return s.getaddr(from, arg, true)
+	}))
+	s.rpc.Handle(Program, 4, procGetaddrlist, on(s, func(from origin, arg *wire.Rpcb) wire.Value {
+		var list *wire.Rpcb_entry_list
+		for _, x := range slices.Backward(s.table) {
+			if x.Prog == arg.R_prog && x.Vers == arg.R_vers && family(x.Netid) == family(from.netid) {
+				list = &wire.Rpcb_entry_list{Map: addrlistEntry(x, from), Next: list}
 			}
 		}
-		res.bool(false)
-	}
-	return acceptSuccess
+		return wire.XDR_Rpcb_entry_list_ptr(&list)
+	}))
 }
 
-// addrlistEntry writes a struct rpcb_entry: address, netid, semantics, protocol family, protocol.
-func addrlistEntry(res *enc, x Entry, from origin) {
+// getaddr is the address of a program. As in the real rpcbind the answer is for the transport of the question; the netid
+// in it is not looked at.
+func (s *Server) getaddr(from origin, arg *wire.Rpcb, sameVersion bool) wire.Value {
+	var addr string
+	if x, ok := s.find(arg.R_prog, arg.R_vers, from.netid); ok && (!sameVersion || x.Vers == arg.R_vers) {
+		addr = from.merge(x.Addr)
+	}
+	return wire.XDR_Rpcb_uaddr(&addr)
+}
+
+func boolean(b bool) wire.Value { return xdr.XDR_bool(&b) }
+
+func number(n uint32) wire.Value { return xdr.XDR_uint32(&n) }
+
+// addrlistEntry is a struct rpcb_entry: address, netid, semantics, protocol family, protocol.
+func addrlistEntry(x Entry, from origin) wire.Rpcb_entry {
 	const tpiClts, tpiCotsOrd = 1, 3
-	res.str(from.merge(x.Addr))
-	res.str(x.Netid)
-	sem, proto := uint32(tpiCotsOrd), "tcp"
+	e := wire.Rpcb_entry{R_maddr: from.merge(x.Addr), R_nc_netid: x.Netid, R_nc_semantics: tpiCotsOrd,
+		R_nc_protofmly: family(x.Netid), R_nc_proto: "tcp"}
 	switch x.Netid {
 	case "udp", "udp6":
-		sem, proto = tpiClts, "udp"
+		e.R_nc_semantics, e.R_nc_proto = tpiClts, "udp"
 	case "local":
-		proto = "-"
+		e.R_nc_proto = "-"
 	}
-	res.u32(sem)
-	res.str(family(x.Netid))
-	res.str(proto)
+	return e
 }
 
 // family is the protocol family of a netid as /etc/netconfig has it.
@@ -380,51 +216,39 @@ func family(netid string) string {
 	return "inet"
 }
 
-func (s *Server) call2(proc uint32, d *dec, from origin, res *enc) uint32 {
-	var prog, vers, prot, port uint32
-	switch proc {
-	case procSet, procUnset, procGetaddr:
-		prog, vers, prot, port = d.u32(), d.u32(), d.u32(), d.u32()
-	case procDump:
-	default:
-		return acceptProcUnavail
-	}
-	if d.bad {
-		return acceptGarbageArgs
-	}
-	switch proc {
-	case procSet:
-		netid := netidOf(prot)
-		res.bool(netid != "" && port <= 0xffff && s.set(Entry{prog, vers, netid,
-			fmt.Sprintf("0.0.0.0.%d.%d", port>>8&0xff, port&0xff), from.owner}))
-	case procUnset:
-		udp := s.unset(prog, vers, "udp", from.owner)
-		tcp := s.unset(prog, vers, "tcp", from.owner)
-		res.bool(udp || tcp)
-	case procGetaddr:
+// handle2 makes the server answer version 2.
+func (s *Server) handle2() {
+	s.rpc.Handle(Program, 2, procSet, on(s, func(from origin, m *wire.Pmap_mapping) wire.Value {
+		netid := netidOf(m.Prot)
+		addr := fmt.Sprintf("0.0.0.0.%d.%d", m.Port>>8&0xff, m.Port&0xff)
+		return boolean(netid != "" && m.Port <= 0xffff && s.set(Entry{m.Prog, m.Vers, netid, addr, from.owner}))
+	}))
+	s.rpc.Handle(Program, 2, procUnset, on(s, func(from origin, m *wire.Pmap_mapping) wire.Value {
+		udp := s.unset(m.Prog, m.Vers, "udp", from.owner)
+		tcp := s.unset(m.Prog, m.Vers, "tcp", from.owner)
+		return boolean(udp || tcp)
+	}))
+	s.rpc.Handle(Program, 2, procGetaddr, on(s, func(_ origin, m *wire.Pmap_mapping) wire.Value {
 		port := uint32(0)
-		if x, ok := s.find(prog, vers, netidOf(prot)); ok {
+		if x, ok := s.find(m.Prog, m.Vers, netidOf(m.Prot)); ok {
 			if a, err := ParseUaddr(x.Addr); err == nil {
 				port = uint32(a.Port())
 			}
 		}
-		res.u32(port)
-	case procDump:
-		for _, x := range s.table {
+		return number(port)
+	}))
+	s.rpc.Handle(Program, 2, procDump, on(s, func(origin, *xdr.XdrVoid) wire.Value {
+		var list *wire.Pmap_list
+		for _, x := range slices.Backward(s.table) {
 			prot := protOf(x.Netid)
 			a, err := ParseUaddr(x.Addr)
 			if prot == 0 || err != nil {
 				continue
 			}
-			res.bool(true)
-			res.u32(x.Prog)
-			res.u32(x.Vers)
-			res.u32(prot)
-			res.u32(uint32(a.Port()))
+			list = &wire.Pmap_list{Map: wire.Pmap_mapping{Prog: x.Prog, Vers: x.Vers, Prot: prot, Port: uint32(a.Port())}, Next: list}
 		}
-		res.bool(false)
-	}
-	return acceptSuccess
+		return wire.XDR_Pmap_list_ptr(&list)
+	}))
 }
 
 // set adds an entry; a triple that is in the table already is only agreed to with the same address.
