@@ -507,6 +507,46 @@ func (k *Kref) Put(release func()) bool {
 	return true
 }
 
+// PutMutex drops a reference. The last one is dropped with mu held, and release has to let go of it: whoever holds mu
+// and finds the object has a reference that counts. C: kref_put_mutex, include/linux/kref.h
+//
+//go:norace
+func (k *Kref) PutMutex(cur *Task, mu *Mutex, release func()) bool {
+	if k.putUnlessLast() {
+		return false
+	}
+	mu.Lock(cur)
+	if !k.Put(release) {
+		mu.Unlock(cur)
+		return false
+	}
+	return true
+}
+
+// putUnlessLast drops a reference unless it is the last. C: atomic_add_unless(&kref.refcount, -1, 1).
+//
+//go:norace
+func (k *Kref) putUnlessLast() bool {
+	k.a.c.visible(OpAdd, ^uint64(0))
+	k.a.c.acquireAtomic()
+	k.a.c.mergeAtomic()
+	for {
+		n := atomic.LoadInt64(&k.a.v)
+		if n == 1 {
+			return false
+		}
+		if atomic.CompareAndSwapInt64(&k.a.v, n, n-1) {
+			if m := k.a.c.o.m; m.rec != nil {
+				m.rec.text("%s -1 -> %d", k.a.c.label(), n-1)
+			}
+			if n < 1 {
+				k.a.c.o.m.Report(&Finding{Oracle: "refcount", Title: k.a.c.name + " dropped below zero", Fatal: true})
+			}
+			return true
+		}
+	}
+}
+
 // Read is the count, as a visible operation. C: atomic_read(&kref.refcount).
 //
 //go:norace

@@ -20,9 +20,11 @@ type free struct {
 	m      *Machine
 	mu     sync.Mutex
 	all    []*Task
-	labels sync.Map // profile label pointer -> *Task
-	past   int      // steps of tasks that are forgotten
-	active int      // tasks and alarms under way
+	labels sync.Map // profile label pointer -> *tagged
+	recent [tagSlots]atomic.Pointer[tagged]
+	intr   atomic.Pointer[interrupts]
+	past   int // steps of tasks that are forgotten
+	active int // tasks and alarms under way
 	over   bool
 	ended  chan struct{} // closed when active falls to 0
 	start  time.Time
@@ -42,20 +44,6 @@ func NewFree() *Machine {
 
 //go:linkname runtimeProfLabel runtime/pprof.runtime_getProfLabel
 func runtimeProfLabel() unsafe.Pointer
-
-// here finds the task by the goroutine's profile labels, which also name the goroutine in every dump.
-//
-//go:norace
-func (f *free) here() *Task {
-	p := runtimeProfLabel()
-	if p == nil {
-		return nil
-	}
-	if t, ok := f.labels.Load(p); ok {
-		return t.(*Task)
-	}
-	return nil
-}
 
 //go:norace
 func (m *Machine) runFree(opt Options, name string, main func(cur *Task)) *Result {
@@ -162,10 +150,7 @@ func (f *free) leave() {
 //go:norace
 func (f *free) body(t *Task) {
 	defer f.leave()
-	pprof.SetGoroutineLabels(pprof.WithLabels(ctx.Background(), pprof.Labels("task", t.name)))
-	label := runtimeProfLabel()
-	f.labels.Store(label, t)
-	defer f.labels.Delete(label)
+	defer f.untag(f.tag("task", t))
 	select {
 	case <-t.ch:
 	case <-f.dead:
@@ -195,12 +180,20 @@ func (f *free) forget(t *Task) {
 }
 
 //go:norace
-func (f *free) ready(t *Task) { t.ch <- struct{}{} }
+func (f *free) ready(t *Task) {
+	t.ch <- struct{}{}
+	if x := f.intr.Load(); x != nil {
+		x.woken(t, f.here())
+	}
+}
 
 //go:norace
 func (f *free) park(t *Task) {
 	if f.m.order != nil {
 		f.m.order.settle(t)
+	}
+	if x := f.intr.Load(); x != nil {
+		x.sleep(t)
 	}
 	select {
 	case <-t.ch:
@@ -221,6 +214,9 @@ func (f *free) point(k OpKind, c *cell) *Task {
 		t.die()
 	}
 	t.pend, t.pendCell = k, c
+	if k == OpYield {
+		f.yield(t)
+	}
 	if f.m.order != nil {
 		f.m.order.await(t, k, c, t.pendBit, &f.dying)
 	}
@@ -331,6 +327,9 @@ func (f *free) kill() {
 		return
 	}
 	close(f.dead)
+	if x := f.intr.Load(); x != nil {
+		x.p.Kick()
+	}
 }
 
 //go:norace

@@ -145,6 +145,25 @@ func (l *List[T]) add(n *Node[T], tail, rcu bool) {
 	l.wrote(OpListAdd, rcu)
 }
 
+// AddBefore puts n in front of at, which is on the list. The list's lock is held. C: list_add_tail with an entry in the
+// place of the head.
+//
+//go:norace
+func (l *List[T]) AddBefore(n, at *Node[T]) {
+	l.write(OpListAdd, n, false)
+	if n.on != nil || at.on != l {
+		l.corrupt("list_add of a linked node or before one that is not")
+		return
+	}
+	l.touch(OpListAdd, n)
+	l.touch(OpListAdd, at)
+	l.touch(OpListAdd, at.prev)
+	n.on, n.gone = l, false
+	n.prev, n.next = at.prev, at
+	l.link(n)
+	l.wrote(OpListAdd, false)
+}
+
 //go:norace
 func (l *List[T]) link(n *Node[T]) {
 	if n.prev != nil {

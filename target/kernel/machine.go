@@ -74,6 +74,9 @@ type Options struct {
 	Noise uint32
 	// TimeScale divides all timeouts of the free back end; 0 means 1.
 	TimeScale int64
+	// ReusePages hands out freed pages again on the free back end. Without, a page is used once, so that who still holds
+	// one that was freed is caught in the act; sim machines always reuse theirs.
+	ReusePages bool
 	// Watchdog ends a free run that did not finish in this many real milliseconds. 0 means 10,000.
 	Watchdog int
 }

@@ -240,7 +240,9 @@ func (m *Machine) AllocPage(gfp GFP) *Page {
 		p.c.acquire()
 	} else {
 		p = new(Page)
-		m.pages = append(m.pages, p)
+		if m.sim != nil {
+			m.pages = append(m.pages, p) // for the runs to come
+		}
 	}
 	m.mem.unlock(m)
 	if m.rec != nil {
@@ -267,9 +269,11 @@ func (p *Page) Put() {
 	t := m.b.here()
 	m.b.note(t, OpFree, &p.c, 0)
 	m.untrack(&p.Obj, t)
-	if m.sim != nil { // on the free back end a stale user may still hold it: leave it to the collector
+	if m.sim != nil || m.opt.ReusePages {
 		p.c.merge()
+		m.mem.lock(m)
 		m.freePages = append(m.freePages, p)
+		m.mem.unlock(m)
 	}
 }
 

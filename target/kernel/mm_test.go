@@ -128,6 +128,12 @@ func TestLists(t *testing.T) {
 		b.list.MoveTail(&it[2].node)
 		want("102")
 		b.list.Del(&it[0].node)
+		b.list.AddBefore(&it[0].node, &it[2].node)
+		want("102")
+		b.list.Del(&it[1].node)
+		b.list.AddBefore(&it[1].node, &it[0].node)
+		want("102")
+		b.list.Del(&it[0].node)
 		want("12")
 		if it[0].node.Linked() || !it[1].node.Linked() || b.list.Last() != it[2] {
 			t.Error("who is on the list")

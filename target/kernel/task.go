@@ -106,10 +106,11 @@ type Task struct {
 	stores *storeBuffer // Options.TSO: nil as long as the task has stored nothing
 
 	// free
-	steps int
-	doing []int // operations that Options.Order names and that have not come to their end
-	ch    chan struct{}
-	dying bool
+	steps  int
+	yields uint32 // how often it has offered the processor
+	doing  []int  // operations that Options.Order names and that have not come to their end
+	ch     chan struct{}
+	dying  bool
 }
 
 // unwind is the panic value that takes a task off its stack when the run ends early.

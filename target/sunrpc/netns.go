@@ -19,8 +19,8 @@ type SunrpcNet struct {
 	IPMapCache   *CacheDetail
 	UnixGidCache *CacheDetail
 
-	RpcbLocalClnt  kernel.Var[*RpcClnt] // speaks version 2; written under RpcbClntLock or by the creator
-	RpcbLocalClnt4 kernel.Var[*RpcClnt] // speaks version 4; nil if rpcbind does not
+	RpcbLocalClnt  kernel.Var[*rpcbClnt] // speaks version 2; written under RpcbClntLock or by the creator
+	RpcbLocalClnt4 kernel.Var[*rpcbClnt] // speaks version 4; nil if rpcbind does not
 	RpcbClntLock   kernel.Spinlock
 	// RpcbUsers counts the services that need the two clients. C has an unsigned int that the creator sets without
 	// the lock, behind a write barrier.

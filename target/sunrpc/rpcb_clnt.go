@@ -58,10 +58,12 @@ type RpcbindPort interface {
 }
 
 // RpcbState is what rpcb_clnt.c keeps in variables, and the way to rpcbind for all namespaces that have none of their
-// own; nil: no rpcbind is running. Port is set before the first service starts.
+// own; nil: no rpcbind is running. Port is set before the first service starts. PeerPort is where the rpcbinds of peers
+// listen, 0: where they all do; it is set before the first client is made.
 type RpcbState struct {
 	RpcbCreateLocalMutex kernel.Mutex
 	Port                 RpcbindPort
+	PeerPort             uint16
 }
 
 // init readies what C initialises statically.
@@ -69,8 +71,8 @@ func (s *RpcbState) init(rpc *Sunrpc) {
 	s.RpcbCreateLocalMutex.Init(&rpc.Obj, "rpcb_create_local_mutex")
 }
 
-// RpcClnt is as much of struct rpc_clnt as rpcbind calls need: the program version it speaks and the calls in flight.
-type RpcClnt struct {
+// rpcbClnt is as much of struct rpc_clnt as rpcbind calls need: the program version it speaks and the calls in flight.
+type rpcbClnt struct {
 	kernel.Obj
 	Vers    uint32
 	AfLocal bool
@@ -80,13 +82,13 @@ type RpcClnt struct {
 }
 
 // Poison drops the pointers of a freed client.
-func (c *RpcClnt) Poison() { c.Port = nil }
+func (c *rpcbClnt) Poison() { c.Port = nil }
 
-// rpcCreate makes a client of version vers; nil if there is no memory. May sleep.
+// rpcbClntCreate makes a client of version vers; nil if there is no memory. May sleep.
 //
 // C: rpc_create, net/sunrpc/clnt.c
-func rpcCreate(m *kernel.Machine, port RpcbindPort, afLocal bool, vers uint32) *RpcClnt {
-	c := kernel.Kzalloc[RpcClnt](m, "rpc_clnt", kernel.GFP_KERNEL)
+func rpcbClntCreate(m *kernel.Machine, port RpcbindPort, afLocal bool, vers uint32) *rpcbClnt {
+	c := kernel.Kzalloc[rpcbClnt](m, "rpc_clnt", kernel.GFP_KERNEL)
 	if c == nil {
 		return nil
 	}
@@ -98,20 +100,20 @@ func rpcCreate(m *kernel.Machine, port RpcbindPort, afLocal bool, vers uint32) *
 	return c
 }
 
-// rpcPing calls procedure 0; -ECONNREFUSED if nobody listens. May sleep.
+// rpcbClntPing calls procedure 0; -ECONNREFUSED if nobody listens. May sleep.
 //
 // C: rpc_ping, net/sunrpc/clnt.c
-func rpcPing(cur *kernel.Task, c *RpcClnt) int {
+func rpcbClntPing(cur *kernel.Task, c *rpcbClnt) int {
 	if c.Port == nil {
 		return -kernel.ECONNREFUSED
 	}
 	return c.Port.Ping(cur, c.AfLocal, c.Vers)
 }
 
-// rpcCallSync calls a procedure and waits for the answer. May sleep.
+// rpcbClntCall calls a procedure and waits for the answer. May sleep.
 //
 // C: rpc_call_sync, net/sunrpc/clnt.c
-func rpcCallSync(cur *kernel.Task, c *RpcClnt, proc uint32, args *RpcbindArgs) (uint32, int) {
+func rpcbClntCall(cur *kernel.Task, c *rpcbClnt, proc uint32, args *RpcbindArgs) (uint32, int) {
 	c.Tasks.Inc()
 	res, err := uint32(0), -kernel.ECONNREFUSED
 	if c.Port != nil {
@@ -123,10 +125,10 @@ func rpcCallSync(cur *kernel.Task, c *RpcClnt, proc uint32, args *RpcbindArgs) (
 	return res, err
 }
 
-// rpcShutdownClient waits until no call is in flight and frees the client. May sleep.
+// rpcbClntShutdown waits until no call is in flight and frees the client. May sleep.
 //
 // C: rpc_shutdown_client, net/sunrpc/clnt.c
-func rpcShutdownClient(cur *kernel.Task, c *RpcClnt) {
+func rpcbClntShutdown(cur *kernel.Task, c *rpcbClnt) {
 	kernel.WaitEvent(cur, &c.Idle, func() bool { return c.Tasks.Read() == 0 })
 	kernel.Kfree(c)
 }
@@ -169,10 +171,10 @@ func RpcbPutLocal(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
 
 	if shutdown {
 		if clnt4 != nil {
-			rpcShutdownClient(cur, clnt4)
+			rpcbClntShutdown(cur, clnt4)
 		}
 		if clnt != nil {
-			rpcShutdownClient(cur, clnt)
+			rpcbClntShutdown(cur, clnt)
 		}
 	}
 }
@@ -181,7 +183,7 @@ func RpcbPutLocal(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
 // C notes per namespace, the clients know themselves.
 //
 // C: rpcb_set_local, net/sunrpc/rpcb_clnt.c
-func rpcbSetLocal(sn *SunrpcNet, clnt, clnt4 *RpcClnt) {
+func rpcbSetLocal(sn *SunrpcNet, clnt, clnt4 *rpcbClnt) {
 	sn.RpcbLocalClnt.Store(clnt)
 	sn.RpcbLocalClnt4.Store(clnt4)
 	sn.Machine().SmpWmb()
@@ -193,12 +195,12 @@ func rpcbSetLocal(sn *SunrpcNet, clnt, clnt4 *RpcClnt) {
 //
 // C: rpcb_create_local_unix, net/sunrpc/rpcb_clnt.c
 func rpcbCreateLocalUnix(cur *kernel.Task, sn *SunrpcNet, port RpcbindPort) int {
-	clnt := rpcCreate(cur.Machine(), port, true, RPCBVERS_2)
+	clnt := rpcbClntCreate(cur.Machine(), port, true, RPCBVERS_2)
 	if clnt == nil {
 		return -kernel.ENOMEM
 	}
-	if err := rpcPing(cur, clnt); err != 0 {
-		rpcShutdownClient(cur, clnt)
+	if err := rpcbClntPing(cur, clnt); err != 0 {
+		rpcbClntShutdown(cur, clnt)
 		return err
 	}
 	rpcbSetLocal(sn, clnt, rpcbBindV4(cur, clnt))
@@ -210,7 +212,7 @@ func rpcbCreateLocalUnix(cur *kernel.Task, sn *SunrpcNet, port RpcbindPort) int 
 //
 // C: rpcb_create_local_net, net/sunrpc/rpcb_clnt.c
 func rpcbCreateLocalNet(cur *kernel.Task, sn *SunrpcNet, port RpcbindPort) int {
-	clnt := rpcCreate(cur.Machine(), port, false, RPCBVERS_2)
+	clnt := rpcbClntCreate(cur.Machine(), port, false, RPCBVERS_2)
 	if clnt == nil {
 		return -kernel.ENOMEM
 	}
@@ -221,13 +223,13 @@ func rpcbCreateLocalNet(cur *kernel.Task, sn *SunrpcNet, port RpcbindPort) int {
 // rpcbBindV4 makes the version 4 client beside clnt, nil if rpcbind does not speak it or there is no memory.
 //
 // C: rpc_bind_new_program, net/sunrpc/clnt.c
-func rpcbBindV4(cur *kernel.Task, clnt *RpcClnt) *RpcClnt {
-	clnt4 := rpcCreate(cur.Machine(), clnt.Port, clnt.AfLocal, RPCBVERS_4)
+func rpcbBindV4(cur *kernel.Task, clnt *rpcbClnt) *rpcbClnt {
+	clnt4 := rpcbClntCreate(cur.Machine(), clnt.Port, clnt.AfLocal, RPCBVERS_4)
 	if clnt4 == nil {
 		return nil
 	}
-	if rpcPing(cur, clnt4) != 0 {
-		rpcShutdownClient(cur, clnt4)
+	if rpcbClntPing(cur, clnt4) != 0 {
+		rpcbClntShutdown(cur, clnt4)
 		return nil
 	}
 	return clnt4
@@ -260,8 +262,8 @@ func RpcbCreateLocal(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) int {
 // rpcbRegisterCall makes a SET or UNSET call; -EACCES: rpcbind said no. May sleep.
 //
 // C: rpcb_register_call, net/sunrpc/rpcb_clnt.c
-func rpcbRegisterCall(cur *kernel.Task, clnt *RpcClnt, proc uint32, args *RpcbindArgs) int {
-	result, err := rpcCallSync(cur, clnt, proc, args)
+func rpcbRegisterCall(cur *kernel.Task, clnt *rpcbClnt, proc uint32, args *RpcbindArgs) int {
+	result, err := rpcbClntCall(cur, clnt, proc, args)
 	if err < 0 {
 		return err
 	}
@@ -343,15 +345,210 @@ func RpcbV4Register(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, program, versi
 	return -kernel.EAFNOSUPPORT
 }
 
+// rpcbNextVersion and rpcbNextVersion6 are the versions and procedures by which a peer's rpcbind is asked for a port,
+// in the order in which they are tried.
+//
+// C: rpcb_next_version, rpcb_next_version6, net/sunrpc/rpcb_clnt.c
+var (
+	rpcbNextVersion  = []uint32{RPCBVERS_2}
+	rpcbNextVersion6 = []uint32{RPCBVERS_4, RPCBVERS_3}
+)
+
+// rpcbGetport asks the peer's rpcbind, over the protocol of the client, on which port the call's program and version
+// are served. clWrite of the client is held; it dies with the call. 0 or -errno: -EACCES: they are not served;
+// -EPFNOSUPPORT: rpcbind speaks none of the versions. May sleep.
+//
+// Differs: asks in the call's own task and not by a second one.
+//
+// C: rpcb_getport_async, rpcb_getport_done, net/sunrpc/rpcb_clnt.c
+func rpcbGetport(cur *kernel.Task, task *RpcTask) (uint16, int) {
+	clnt := task.TkClient
+	addr := RpcPeeraddr(clnt)
+	versions := rpcbNextVersion
+	if addr.Family == sock.AF_INET6 {
+		versions = rpcbNextVersion6
+	}
+	if clnt.clBindIndex >= len(versions) {
+		clnt.clBindIndex = 0
+		return 0, -kernel.EPFNOSUPPORT
+	}
+	port, err := rpcbCallPeer(cur, task, addr, versions[clnt.clBindIndex])
+	switch {
+	case err == -kernel.EIO || err == -kernel.EPROTONOSUPPORT:
+		clnt.clBindIndex++
+		return 0, -kernel.EPROTONOSUPPORT
+	case err != 0:
+		return 0, err
+	case port == 0:
+		return 0, -kernel.EACCES
+	}
+	return port, 0
+}
+
+// rpcbCallPeer makes the call for rpcbGetport.
+//
+// C: rpcb_create, rpcb_call_async, net/sunrpc/rpcb_clnt.c
+func rpcbCallPeer(cur *kernel.Task, task *RpcTask, addr SockAddr, vers uint32) (uint16, int) {
+	clnt := task.TkClient
+	port := clnt.Rpc.Rpcb.PeerPort
+	if port == 0 {
+		port = RPCBIND_PORT
+	}
+	rpcb, err := RpcCreate(cur, &RpcCreateArgs{
+		Rpc:        clnt.Rpc,
+		Net:        clnt.ClNet,
+		Protocol:   clnt.ClProt,
+		Address:    addr.WithPort(port),
+		Servername: clnt.ClServername,
+		Program:    rpcbProgram,
+		Version:    vers,
+		Authflavor: RPC_AUTH_UNIX,
+		Flags:      RPC_CLNT_CREATE_NONPRIVPORT,
+	})
+	if err != 0 {
+		return 0, err
+	}
+	args := &RpcbindArgs{
+		RProg:  clnt.ClProgram.Number,
+		RVers:  clnt.ClVers,
+		RProt:  clnt.ClProt,
+		RNetid: rpcbNetid(clnt.ClProt, addr.Family),
+		RAddr:  RpcSockaddr2uaddr(addr),
+	}
+	var res uint16
+	msg := &RpcMessage{RpcProc: rpcbProgram.Version[vers].Procs[RPCBPROC_GETPORT], RpcArgp: args, RpcResp: &res}
+	err = rpcCallFor(cur, rpcb, msg, RPC_TASK_SOFTCONN, task)
+	RpcShutdownClient(cur, rpcb)
+	return res, err
+}
+
+// rpcbNetid is the name of a protocol over an address family; "" if it has none.
+//
+// C: xprt->address_strings[RPC_DISPLAY_NETID], net/sunrpc/xprtsock.c
+func rpcbNetid(prot uint32, family int) string {
+	netid := ""
+	switch prot {
+	case IPPROTO_UDP:
+		netid = RPCBIND_NETID_UDP
+	case IPPROTO_TCP:
+		netid = RPCBIND_NETID_TCP
+	}
+	if netid != "" && family == sock.AF_INET6 {
+		netid += "6"
+	}
+	return netid
+}
+
+// rpcbEncMapping writes the arguments of version 2.
+//
+// C: rpcb_enc_mapping, net/sunrpc/rpcb_clnt.c
+func rpcbEncMapping(xdr *XdrStream, argp any) {
+	args := argp.(*RpcbindArgs)
+	p, _ := XdrReserveSpace(xdr, 16)
+	for _, w := range [...]uint32{args.RProg, args.RVers, args.RProt, uint32(args.RPort)} {
+		p.Put(w)
+	}
+}
+
+// rpcbDecGetport reads a port; -EIO for what is none.
+//
+// C: rpcb_dec_getport, net/sunrpc/rpcb_clnt.c
+func rpcbDecGetport(xdr *XdrStream, resp any) int {
+	res := resp.(*uint16)
+	*res = 0
+	p, ok := XdrInlineDecode(xdr, 4)
+	if !ok {
+		return -kernel.EIO
+	}
+	port := p.Get()
+	if port > 0xffff {
+		return -kernel.EIO
+	}
+	*res = uint16(port)
+	return 0
+}
+
+// rpcbEncGetaddr writes the arguments of versions 3 and 4.
+//
+// C: rpcb_enc_getaddr, net/sunrpc/rpcb_clnt.c
+func rpcbEncGetaddr(xdr *XdrStream, argp any) {
+	args := argp.(*RpcbindArgs)
+	p, _ := XdrReserveSpace(xdr, 8)
+	p.Put(args.RProg)
+	p.Put(args.RVers)
+	for _, s := range [...]string{args.RNetid, args.RAddr, args.ROwner} {
+		p, _ = XdrReserveSpace(xdr, 4+uint64(len(s)))
+		XdrEncodeString(&p, s)
+	}
+}
+
+// rpcbMaxUaddrLen bounds a universal address in an answer, in octets.
+//
+// C: RPCBIND_MAXUADDRLEN, include/linux/sunrpc/msg_prot.h
+const rpcbMaxUaddrLen = 56
+
+// rpcbDecGetaddr reads a universal address of which only the port is used, 0 for an empty one; -EIO for what is none.
+//
+// C: rpcb_dec_getaddr, net/sunrpc/rpcb_clnt.c
+func rpcbDecGetaddr(xdr *XdrStream, resp any) int {
+	res := resp.(*uint16)
+	*res = 0
+	p, ok := XdrInlineDecode(xdr, 4)
+	if !ok {
+		return -kernel.EIO
+	}
+	n := p.Get()
+	if n == 0 {
+		return 0
+	}
+	if n > rpcbMaxUaddrLen {
+		return -kernel.EIO
+	}
+	if p, ok = XdrInlineDecode(xdr, uint64(n)); !ok {
+		return -kernel.EIO
+	}
+	port, ok := uaddrPort(string(p.window(n)))
+	if !ok {
+		return -kernel.EIO
+	}
+	*res = port
+	return 0
+}
+
+// rpcbProgram is rpcbind as its clients know it: as much as is asked of a peer's.
+//
+// C: rpcb_program, net/sunrpc/rpcb_clnt.c
+var rpcbProgram = &RpcProgram{
+	Name:   "rpcbind",
+	Number: RPCBIND_PROGRAM,
+	Version: []*RpcVersion{
+		RPCBVERS_2: {RPCBVERS_2, []*RpcProcinfo{
+			RPCBPROC_GETPORT: {RPCBPROC_GETPORT, rpcbEncMapping, rpcbDecGetport, "GETPORT"},
+		}},
+		RPCBVERS_3: {RPCBVERS_3, []*RpcProcinfo{
+			RPCBPROC_GETADDR: {RPCBPROC_GETADDR, rpcbEncGetaddr, rpcbDecGetaddr, "GETADDR"},
+		}},
+		RPCBVERS_4: {RPCBVERS_4, []*RpcProcinfo{
+			RPCBPROC_GETADDR: {RPCBPROC_GETADDR, rpcbEncGetaddr, rpcbDecGetaddr, "GETADDR"},
+		}},
+	},
+}
+
 // RpcSockaddr2uaddr is the universal address of RFC 5665 for a: the host, then the port's two bytes in decimal.
 //
 // C: rpc_sockaddr2uaddr, net/sunrpc/addr.c
 func RpcSockaddr2uaddr(a SockAddr) string {
-	host := a.Host()
+	return RpcNtop(a) + "." + strconv.Itoa(int(a.Port>>8)) + "." + strconv.Itoa(int(a.Port&0xff))
+}
+
+// RpcNtop is an address as people write it, without the port.
+//
+// C: rpc_ntop, net/sunrpc/addr.c
+func RpcNtop(a SockAddr) string {
 	if a.Family == sock.AF_INET6 {
-		host = ntop6(a.IP)
+		return ntop6(a.IP)
 	}
-	return host + "." + strconv.Itoa(int(a.Port>>8)) + "." + strconv.Itoa(int(a.Port&0xff))
+	return a.Host()
 }
 
 // ntop6 spells an IPv6 address with the longest run of zero groups left out.

@@ -10,6 +10,9 @@ type Sunrpc struct {
 	kernel.Obj
 	Module  *Module
 	NrNodes int // NUMA nodes of the machine; changed only before the first pooled service is made
+	// Nodename is the name of the machine, as clients tell it to their peers; changed only before the first is made.
+	// C: utsname()->nodename
+	Nodename string
 
 	// svc_xprt.c
 	SvcXprtClassLock kernel.Spinlock
@@ -34,6 +37,7 @@ func New(cur *kernel.Task, m *kernel.Machine) *Sunrpc {
 	o := &rpc.Obj
 	rpc.Module = NewModule(m, "sunrpc")
 	rpc.NrNodes = 1
+	rpc.Nodename = "localhost"
 	rpc.SvcXprtClassLock.Init(o, "svc_xprt_class_lock")
 	rpc.SvcXprtClassList.Init(o, "svc_xprt_class_list")
 	rpc.SvcPoolMapMutex.Init(o, "svc_pool_map_mutex")

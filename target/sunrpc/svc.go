@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 // Package sunrpc is the port of the SunRPC server core of Linux 3.19 (net/sunrpc): services, pools and threads, the
-// transports and their sockets, the dispatch of calls, null and unix authentication, the client of rpcbind, deferral
+// transports and their sockets, the dispatch of calls, null and unix authentication, an RPC client, rpcbind, deferral
 // and the back channel. Each file has the name of its C original.
 package sunrpc
 
@@ -1102,8 +1102,19 @@ func svcDropit(rqstp *SvcRqst) int {
 	return 0
 }
 
-// svcErrBad answers with a bare accept status at the present place in the reply. After a failed decoding that is
-// behind the SUCCESS already written, which is what the kernel sends too. Returns what svcSendit does.
+// svcErrBadAuth takes the reply back to replyStatp and makes it a denial for authStat.
+//
+// C: svc_process_common (err_bad_auth), net/sunrpc/svc.c
+func svcErrBadAuth(rqstp *SvcRqst, resv *Kvec, replyStatp XdrPtr, authStat uint32) int {
+	rqstp.RqServer.SvStats.Rpcbadauth.Inc()
+	XdrRessizeCheck(rqstp, replyStatp)
+	SvcPutnl(resv, RPC_MSG_DENIED)
+	SvcPutnl(resv, RPC_AUTH_ERROR)
+	SvcPutnl(resv, authStat)
+	return svcSendit(rqstp)
+}
+
+// svcErrBad answers with a bare accept status at the present place in the reply. Returns what svcSendit does.
 //
 // C: svc_process_common (err_bad), net/sunrpc/svc.c
 func svcErrBad(rqstp *SvcRqst, resv *Kvec, stat uint32) int {
@@ -1116,7 +1127,10 @@ func svcErrBad(rqstp *SvcRqst, resv *Kvec, stat uint32) int {
 // reply is to be sent, 0: the request is to be dropped. Sleeps.
 //
 // Differs: a back channel request has no transport; the reply's record marker is reserved by protocol instead of
-// by transport, and SVC_CLOSE without a transport only drops (d4b09acf924b).
+// by transport, and SVC_CLOSE without a transport only drops (d4b09acf924b). A handler's RPC_DROP_REPLY drops the
+// request, where 3.19 sends it as accept status 60000 (0533b13072f4); RPC_AUTHERR_BADCRED exists (a4e187d83d88).
+// Arguments that do not decode are GARBAGE_ARGS, where 3.19 leaves SUCCESS in front of it (for lockd a9ad1a8090f5); a
+// credential that does not is an authentication error, where 3.19 answers without a verifier (94d10a4dba0b).
 //
 // C: svc_process_common, net/sunrpc/svc.c
 func svcProcessCommon(cur *kernel.Task, rqstp *SvcRqst, argv, resv *Kvec) int {
@@ -1168,16 +1182,11 @@ func svcProcessCommon(cur *kernel.Task, rqstp *SvcRqst, argv, resv *Kvec) int {
 	switch authRes {
 	case SVC_OK:
 	case SVC_GARBAGE:
-		return svcErrBad(rqstp, resv, RPC_GARBAGE_ARGS)
+		return svcErrBadAuth(rqstp, resv, replyStatp, RPC_AUTH_BADCRED)
 	case SVC_SYSERR:
 		return svcErrBad(rqstp, resv, RPC_SYSTEM_ERR)
 	case SVC_DENIED:
-		serv.SvStats.Rpcbadauth.Inc()
-		XdrRessizeCheck(rqstp, replyStatp)
-		SvcPutnl(resv, RPC_MSG_DENIED)
-		SvcPutnl(resv, RPC_AUTH_ERROR)
-		SvcPutnl(resv, authStat)
-		return svcSendit(rqstp)
+		return svcErrBadAuth(rqstp, resv, replyStatp, authStat)
 	case SVC_CLOSE:
 		if xprt := rqstp.RqXprt.Load(); xprt != nil && xprt.XptFlags.TestBit(XPT_TEMP) {
 			SvcCloseXprt(cur, xprt)
@@ -1227,15 +1236,22 @@ func svcProcessCommon(cur *kernel.Task, rqstp *SvcRqst, argv, resv *Kvec) int {
 
 	if versp.VsDispatch == nil {
 		if procp.PcDecode != nil && !procp.PcDecode(rqstp, argv.P(), rqstp.RqArgp) {
+			XdrRessizeCheck(rqstp, statp) // without the SUCCESS
 			return svcErrBad(rqstp, resv, RPC_GARBAGE_ARGS)
 		}
 		stat := procp.PcFunc(cur, rqstp, rqstp.RqArgp, rqstp.RqResp)
 		xdrStore(statp, stat)
-		if rqstp.RqFlags.TestBit(RQ_DROPME) {
+		if stat == RPC_DROP_REPLY || rqstp.RqFlags.TestBit(RQ_DROPME) {
 			if procp.PcRelease != nil {
 				procp.PcRelease(cur, rqstp, rqstp.RqResp)
 			}
 			return svcDropit(rqstp)
+		}
+		if stat == RPC_AUTHERR_BADCRED {
+			if procp.PcRelease != nil {
+				procp.PcRelease(cur, rqstp, rqstp.RqResp)
+			}
+			return svcErrBadAuth(rqstp, resv, replyStatp, RPC_AUTH_BADCRED)
 		}
 		if stat == RPC_SUCCESS && procp.PcEncode != nil && !procp.PcEncode(rqstp, resv.End(), rqstp.RqResp) {
 			xdrStore(statp, RPC_SYSTEM_ERR)
@@ -1297,7 +1313,8 @@ func SvcProcess(cur *kernel.Task, rqstp *SvcRqst) int {
 // BcSvcProcess does a request that arrived on a connection we opened, for the callback service, and sends the reply
 // the same way: what BcSend returns, or 0 if there is none to send. rqstp has no transport meanwhile. Sleeps.
 //
-// Differs: names the net in RqBcNet instead of borrowing the transport of whichever net came first (d4b09acf924b).
+// Differs: names the net in RqBcNet instead of borrowing the transport of whichever net came first (d4b09acf924b). The
+// call ends where it was received to, where 3.19 goes on into what was in the buffer before (38b7631fbe42).
 //
 // C: bc_svc_process, net/sunrpc/svc.c
 func BcSvcProcess(cur *kernel.Task, serv *SvcServ, req *RpcRqst, rqstp *SvcRqst) int {
@@ -1311,6 +1328,8 @@ func BcSvcProcess(cur *kernel.Task, serv *SvcServ, req *RpcRqst, rqstp *SvcRqst)
 
 	rqstp.RqAddr = req.RqXprt.Addr
 	rqstp.RqArg = req.RqRcvBuf
+	rqstp.RqArg.Len = req.RqPrivateBuf.Len
+	argv.IovLen = uint64(rqstp.RqArg.Len)
 	rqstp.RqRes = req.RqSndBuf
 
 	resv.IovLen = 0

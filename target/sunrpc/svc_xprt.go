@@ -449,29 +449,28 @@ func svcXprtRelease(cur *kernel.Task, rqstp *SvcRqst) {
 	SvcXprtPut(cur, xprt)
 }
 
-// SvcWakeUp gets a thread of pool 0 to look around although no transport is ready: an idle one is woken, and if all
-// are busy the next that looks for work finds SP_TASK_PENDING. Any context.
+// SvcWakeUp gets a thread of pool 0 to look around although no transport is ready: the next that looks for work finds
+// SP_TASK_PENDING, and an idle one is woken to do so. Any context.
 //
-// Differs: wakes inside the RCU read section, as svcXprtDoEnqueue does (ours; upstream kept the wake outside until
-// the search moved into one helper).
+// Differs: sets the flag before it looks for an idle thread, and always. 3.19 sets it only if it has found none, and
+// misses a thread that has become idle meanwhile (6.6). Wakes inside the RCU read section, as svcXprtDoEnqueue does
+// (ours; upstream kept the wake outside until the search moved into one helper).
 //
 // C: svc_wake_up, net/sunrpc/svc_xprt.c
 func SvcWakeUp(serv *SvcServ) {
 	m := serv.Machine()
 	pool := serv.SvPools[0]
-	m.RcuReadLock()
-	for rqstp := pool.SpAllThreads.FirstRcu(); rqstp != nil; rqstp = pool.SpAllThreads.NextRcu(&rqstp.RqAll) {
-		if rqstp.RqFlags.TestBit(RQ_BUSY) {
-			continue
-		}
-		kernel.WakeUpProcess(rqstp.RqTask.Load())
-		m.RcuReadUnlock()
-		return
-	}
-	m.RcuReadUnlock()
 
 	pool.SpFlags.SetBit(SP_TASK_PENDING)
-	m.SmpWmb()
+	m.SmpMb()
+	m.RcuReadLock()
+	for rqstp := pool.SpAllThreads.FirstRcu(); rqstp != nil; rqstp = pool.SpAllThreads.NextRcu(&rqstp.RqAll) {
+		if !rqstp.RqFlags.TestBit(RQ_BUSY) {
+			kernel.WakeUpProcess(rqstp.RqTask.Load())
+			break
+		}
+	}
+	m.RcuReadUnlock()
 }
 
 // SvcPortIsPrivileged is true for a port that only a privileged process of the peer can use.

@@ -1038,6 +1038,7 @@ func svcTcpInit(class *SvcXprtClass, svsk *SvcSock, serv *SvcServ) {
 	svsk.SkTcplen = 0
 	svsk.SkDatalen = 0
 	svsk.SkPages = make([]*kernel.Page, (serv.SvMaxMesg+PAGE_SIZE-1)/PAGE_SIZE)
+	sk.SetNodelay()
 
 	svsk.XptFlags.SetBit(XPT_DATA)
 	if sk.SkState.Read() != sock.TCP_ESTABLISHED {

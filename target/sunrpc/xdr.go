@@ -28,6 +28,9 @@ const (
 	RPC_SYSTEM_ERR    = 5
 	// RPC_DROP_REPLY is a kernel-internal accept status: a handler's wish that no reply be sent.
 	RPC_DROP_REPLY = 60000
+	// RPC_AUTHERR_BADCRED is another: that the caller be told AUTH_BADCRED. In C it has the number of that
+	// authentication status, and so that of RPC_PROG_UNAVAIL, which no handler returns.
+	RPC_AUTHERR_BADCRED = 1
 
 	RPC_MISMATCH   = 0
 	RPC_AUTH_ERROR = 1
@@ -534,8 +537,11 @@ func XdrInitDecode(xdr *XdrStream, buf *XdrBuf, p XdrPtr) {
 //
 // C: __xdr_inline_decode, net/sunrpc/xdr.c
 func xdrInlineDecode(xdr *XdrStream, nbytes uint64) (XdrPtr, bool) {
+	if nbytes > 4*uint64(xdr.nwords) { // the rounding below might not see how many they are
+		return XdrPtr{}, false
+	}
 	nwords := XdrQuadlen(uint32(nbytes))
-	if nbytes > 1<<32-1 || nwords > xdr.nwords || xdr.P.Off+int(nwords)*4 > xdr.end {
+	if xdr.P.Off+int(nwords)*4 > xdr.end {
 		return XdrPtr{}, false
 	}
 	p := xdr.P

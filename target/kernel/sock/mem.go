@@ -515,6 +515,8 @@ func (memNet) setbufs(sk *Sock, snd, rcv int) {
 	sk.lk.UnlockBH()
 }
 
+func (memNet) nodelay(*Sock) {} // there is no delay
+
 func (memNet) wmem(sk *Sock) int { return int(sk.SkWmemQueued.Read()) }
 
 func (memNet) release(sk *Sock, abort bool) {

@@ -2,7 +2,12 @@
 
 package sock
 
-import "github.com/seed17199236/svcfuzz/target/kernel"
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/seed17199236/svcfuzz/target/kernel"
+)
 
 // Net is a network namespace: a port space of its own for each family and protocol, and the slots in which modules
 // keep what they have per namespace. C: struct net
@@ -11,11 +16,13 @@ type Net struct {
 	Name string
 	// NoIPv6 makes the namespace one of a kernel that was compiled without IPv6. Set before the namespace is used.
 	NoIPv6 bool
+	// Exposed lets the sockets of a real network have all addresses of this host, not the loopback ones alone: for a host
+	// that is a namespace of our own. Set before the namespace is used.
+	Exposed bool
 
 	count kernel.Kref
 	impl  network
-	keys  []string // of the data slots
-	vals  []any
+	data  atomic.Pointer[[]slot] // replaced, never changed
 
 	// The network in memory.
 	lock  kernel.Spinlock     // what follows, and the datagram sockets
@@ -26,6 +33,12 @@ type Net struct {
 	await int // tasks in AwaitPort
 
 	awaitq kernel.WaitQueueHead
+}
+
+// slot is what one module keeps for a namespace.
+type slot struct {
+	key string
+	val any
 }
 
 // NewNet makes a namespace with the network in memory; it cannot fail. The caller holds the one reference. Process
@@ -64,27 +77,29 @@ func (net *Net) Put() {
 // Refs is the number of references, without a visible operation, for oracles.
 func (net *Net) Refs() int64 { return net.count.Peek() }
 
-// Data is what a module stored under key, nil if nothing. Any context; not a visible operation, because the slots
-// are constant once the namespace is in use. C: net_generic
+// Data is what a module stored under key, nil if nothing. Any context; not a visible operation, because a slot is
+// constant while its module uses the namespace. C: net_generic
 func (net *Net) Data(key string) any {
-	for i, k := range net.keys {
-		if k == key {
-			return net.vals[i]
+	if slots := net.data.Load(); slots != nil {
+		for _, s := range *slots {
+			if s.key == key {
+				return s.val
+			}
 		}
 	}
 	return nil
 }
 
-// SetData stores what a module keeps for this namespace. To be called while nothing else uses the namespace: when a
-// module is loaded or the namespace is made. C: ops_init, net/core/net_namespace.c
+// SetData stores what a module keeps for this namespace. To be called while nothing else of that module uses the
+// namespace, when the module is loaded or the namespace is made, and by one task at a time. C: ops_init,
+// net/core/net_namespace.c
 func (net *Net) SetData(key string, v any) {
-	for i, k := range net.keys {
-		if k == key {
-			net.vals[i] = v
-			return
-		}
+	var slots []slot
+	if old := net.data.Load(); old != nil {
+		slots = slices.DeleteFunc(slices.Clone(*old), func(s slot) bool { return s.key == key })
 	}
-	net.keys, net.vals = append(net.keys, key), append(net.vals, v)
+	slots = append(slots, slot{key, v})
+	net.data.Store(&slots)
 }
 
 // AwaitPort sleeps until a socket is bound to port and, for TCP, listens there, on any address of either family: 0, or

@@ -233,6 +233,7 @@ type network interface {
 	sendDgram(sk *Sock, msg Msg, b []byte) int
 	shutdown(sk *Sock, how int) int
 	setbufs(sk *Sock, snd, rcv int)
+	nodelay(sk *Sock)
 	wmem(sk *Sock) int
 	// release detaches the socket from the network, abortively if asked to, and ends in sk.retire.
 	release(sk *Sock, abort bool)
@@ -425,7 +426,7 @@ func (sk *Sock) sendCork(msg Msg, b []byte, flags int) int {
 	sk.lk.LockBH()
 	defer sk.lk.UnlockBH()
 	if !sk.corked {
-		sk.corked, sk.corkTo, sk.cork = true, msg, nil
+		sk.corked, sk.corkTo, sk.cork = true, msg, sk.cork[:0]
 	}
 	if len(sk.cork)+len(b) > maxDatagram {
 		sk.corked = false
@@ -543,6 +544,12 @@ func (sk *Sock) SetSndRcvBuf(snd, rcv int) {
 	sk.cb.LockBH()
 	sk.SkWriteSpace.Load().Fn(sk)
 	sk.cb.UnlockBH()
+}
+
+// SetNodelay makes a connection send what it is given at once, however little it is. C: TCP_NAGLE_OFF, net/ipv4/tcp.c
+func (sk *Sock) SetNodelay() {
+	sk.alive()
+	sk.net.impl.nodelay(sk)
 }
 
 // SockWspace is the free space of a datagram socket's send buffer in octets. Any context, no locks.
