@@ -17,6 +17,13 @@ type NfsFh struct {
 	Data [NFS_MAXFHSIZE]byte
 }
 
+// nfsCompareFh tells whether two handles are the same.
+//
+// C: nfs_compare_fh, include/linux/nfs.h
+func nfsCompareFh(a, b *NfsFh) bool {
+	return string(a.Data[:a.Size]) == string(b.Data[:b.Size])
+}
+
 // NLM_MAXCOOKIELEN bounds a cookie; bytes.
 const NLM_MAXCOOKIELEN = 32
 
@@ -98,8 +105,8 @@ type NlmReboot struct {
 // C: struct nsm_handle, include/linux/lockd/lockd.h
 type NsmHandle struct {
 	kernel.Obj
-	SmLink      kernel.Node[NsmHandle] // in NsmHandles; NsmLock
-	SmCount     kernel.Atomic
+	SmNet       *sock.Net
+	SmCount     kernel.Atomic // dropped under NsmLock
 	SmName      string
 	SmMonName   string
 	SmAddr      sunrpc.SockAddr
@@ -113,39 +120,38 @@ type NsmHandle struct {
 // C: struct nlm_host, include/linux/lockd/lockd.h
 type NlmHost struct {
 	kernel.Obj
-	HHash       kernel.Node[NlmHost] // in NlmServerHosts; NlmHostMutex
-	HAddr       sunrpc.SockAddr      // peer; its port is where the peer's lock manager is, 0: not known yet
-	HSrcaddr    sunrpc.SockAddr      // ours, as the peer addressed it
-	HRpcclnt    *sunrpc.RpcClnt      // to call the peer; HMutex
+	HAddr       sunrpc.SockAddr // peer; its port is where the peer's lock manager is, 0: not known yet
+	HSrcaddr    sunrpc.SockAddr // ours, as the peer addressed it
+	HRpcclnt    *sunrpc.RpcClnt // to call the peer, nil as long as it is not called; HMutex
 	HName       string
 	HVersion    uint32
 	HProto      uint32 // IPPROTO_*
 	HServer     bool   // a client of ours, not a server of ours
 	HNoresvport bool
-	HInuse      bool // mark of the garbage collector; NlmHostMutex
-	HState      uint32
-	HNsmstate   uint32
+	HInuse      bool   // mark of the garbage collector; NlmHostMutex
+	HState      uint32 // NlmHostMutex
+	HNsmstate   uint32 // NlmHostMutex
 	HCount      kernel.Atomic
-	HMutex      kernel.Mutex // the making of HRpcclnt
-	HNextrebind kernel.Jiffies
-	HExpires    kernel.Jiffies // not collected before
+	HMutex      kernel.Mutex   // the making of HRpcclnt, and the start of calls
+	HNextrebind kernel.Jiffies // HMutex
+	HExpires    kernel.Jiffies // not collected before; whoever takes a reference, read only when there is none
 	HNsmhandle  *NsmHandle
 	Net         *sock.Net
 }
+
+// NLMCLNT_OHSIZE is the longest owner handle for which a call has room in itself; bytes.
+const NLMCLNT_OHSIZE = 64 + 10
 
 // NlmRqst is a call of ours to a peer, or an answer that is sent as one.
 //
 // C: struct nlm_rqst, include/linux/lockd/lockd.h
 type NlmRqst struct {
 	kernel.Obj
-	ACount   kernel.Atomic
-	AFlags   uint32
-	AHost    *NlmHost
-	AArgs    NlmArgs
-	ARes     NlmRes
-	ABlock   *NlmBlock
-	ARetries uint32
-	AOwner   []byte
+	ACount kernel.Atomic
+	AHost  *NlmHost
+	AArgs  NlmArgs
+	ARes   NlmRes
+	ABlock *NlmBlock
 }
 
 // NlmFile is a file that some client has, or had just now, a lock on.
@@ -153,14 +159,17 @@ type NlmRqst struct {
 // C: struct nlm_file, include/linux/lockd/lockd.h
 type NlmFile struct {
 	kernel.Obj
-	FList   kernel.Node[NlmFile] // in NlmFiles; NlmFileMutex
+	FNext   *NlmFile // in its bucket of NlmFiles; NlmFileMutex
 	FHandle NfsFh
 	FFile   *fs.File
 	FShares *NlmShare             // FMutex
 	FBlocks kernel.List[NlmBlock] // through BFlist; FMutex
-	FLocks  uint32                // locks at the last count; NlmFileMutex
-	FCount  uint32                // users; NlmFileMutex
-	FMutex  kernel.Mutex
+	// FCount is the number of users. The last one leaves under NlmFileMutex.
+	//
+	// Differs: a plain number in 3.19, which a new block adds to without NlmFileMutex, so that an addition can be lost
+	// (ours).
+	FCount kernel.Atomic
+	FMutex kernel.Mutex
 }
 
 // NlmShare is a DOS share reservation.
@@ -187,20 +196,55 @@ type NlmBlock struct {
 	BCall        *NlmRqst              // the GRANTED call, ready to be sent
 	BDaemon      *sunrpc.SvcServ
 	BHost        *NlmHost
-	BWhen        kernel.Jiffies // when lockd has to look at it; NlmBlockedLock
-	BGranted     bool
+	BWhen        kernel.Jiffies // when lockd has to look at it, or NLM_NEVER; NlmBlockedLock
+	BGranted     bool           // the file system has granted it; NlmBlockedLock
 	BFile        *NlmFile
 	BCacheReq    *sunrpc.CacheReq
-	BDeferredReq *sunrpc.CacheDeferredReq
-	BFlags       uint32 // B_*
+	BDeferredReq *sunrpc.CacheDeferredReq // the request that waits for it; lockd's own
+	BFlags       uint32                   // B_*; NlmBlockedLock
+	// BLock is what nlmCompareLocks needs to know of the lock.
+	//
+	// Differs: 3.19 looks into the GRANTED call, where the file system may be changing the range (ours).
+	BLock nlmLockKey
+}
+
+const (
+	// NLM_NEVER is the time of a block at which lockd has to look only when it is told to, in jiffies.
+	NLM_NEVER = kernel.MaxScheduleTimeout
+	// NLM_TIMEOUT is how long a request waits for the file system, in jiffies.
+	NLM_TIMEOUT = 7 * kernel.HZ
+)
+
+// nlmLockKey is what tells the locks of clients from each other.
+type nlmLockKey struct {
+	inode      *fs.Inode
+	owner      any
+	pid        uint32
+	start, end int64
+	typ        uint8
+}
+
+// nlmLockKeyOf makes the key of a lock.
+func nlmLockKeyOf(fl *fs.FileLock) nlmLockKey {
+	return nlmLockKey{fl.FlFile.FInode, fl.FlOwner, fl.FlPid, fl.FlStart, fl.FlEnd, fl.FlType}
+}
+
+// nlmCompareLocks tells whether fl is the lock of a key. F_UNLCK is any type.
+//
+// C: nlm_compare_locks, include/linux/lockd/lockd.h
+func nlmCompareLocks(key *nlmLockKey, fl *fs.FileLock) bool {
+	other := nlmLockKeyOf(fl)
+	if other.typ == fs.F_UNLCK {
+		other.typ = key.typ
+	}
+	return *key == other
 }
 
 // Bits of NlmBlock.BFlags.
 const (
-	B_QUEUED           = 1 // the file system has been asked
-	B_PENDING_CALLBACK = 2 // and has said that it will call back
-	B_GOT_CALLBACK     = 4 // and has done so
-	B_TIMED_OUT        = 8 // or was too slow
+	B_QUEUED       = 1 // the request waits for the file system
+	B_GOT_CALLBACK = 2 // which has answered
+	B_TIMED_OUT    = 4 // or was too slow
 )
 
 // NlmWait is a lock that this host, as a client, waits for.
@@ -208,12 +252,11 @@ const (
 // C: struct nlm_wait, fs/lockd/clntlock.c
 type NlmWait struct {
 	kernel.Obj
-	BList    kernel.Node[NlmWait] // in NlmclntBlocked; NlmclntBlockedLock
-	BWait    kernel.WaitQueueHead
-	BHost    *NlmHost
-	BLock    *fs.FileLock
-	BStatus  kernel.Var[uint32] // NLM_LCK_BLOCKED until the GRANTED call is there
-	BReclaim bool
+	BList   kernel.Node[NlmWait] // in NlmclntBlocked; NlmclntBlockedLock
+	BWait   kernel.WaitQueueHead
+	BHost   *NlmHost
+	BLock   *NlmLock
+	BStatus kernel.Atomic // NLM_LCK_BLOCKED until the GRANTED call is there. A plain word in C
 }
 
 // Status of a lock request on the wire; the last four are of version 4.
@@ -233,6 +276,4 @@ const (
 
 	// NLM_DROP_REPLY is internal: send no reply now.
 	NLM_DROP_REPLY = 30000
-	// NLM_LCK_DENIED_DEADLOCK is internal: NLM_DEADLCK in version 4, NLM_LCK_DENIED in the others.
-	NLM_LCK_DENIED_DEADLOCK = 30001
 )

@@ -13,6 +13,7 @@ import (
 type LockdNet struct {
 	kernel.Obj
 	Net            *sock.Net
+	lockd          *Lockd
 	NlmsvcUsers    uint32             // how often lockd was brought up here; NlmsvcMutex
 	GracePeriodEnd kernel.DelayedWork // ends the grace period
 	LockdManager   LockManager        // on the grace list during the grace period

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-// Package lockd is the life cycle of Linux's lock manager service, fs/lockd, as of 3.19: bringing the service and
-// its one thread up and down for any number of users in any number of network namespaces, the grace period, and the
-// part of the NLM program that needs no locks (see Unported).
+// Package lockd is Linux's lock manager service, fs/lockd, as of 3.19: bringing the service and its one thread up and
+// down for any number of users in any number of network namespaces, the grace period, the NLM program in versions 1, 3
+// and 4, blocked locks and the calls that grant them, the hosts on the other side and who monitors them.
 package lockd
 
 import (
+	"github.com/seed17199236/svcfuzz/target/fs"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
@@ -40,8 +41,31 @@ type Lockd struct {
 	// NlmsvcOps is stored by nfsd while it runs, nil otherwise.
 	NlmsvcOps kernel.Var[*NlmsvcBinding]
 
-	NlmHostMutex kernel.Mutex // host.go
-	NlmFileMutex kernel.Mutex // svcsubs.go
+	// host.go
+	NlmServerHosts nlmHostTable // our clients; NlmHostMutex
+	NlmClientHosts nlmHostTable // our servers; NlmHostMutex
+	NlmHostMutex   kernel.Mutex
+	hostNets       []*nlmHostNet // NlmHostMutex
+
+	// mon.go
+	NsmHandles    []*NsmHandle // NsmLock
+	NsmLock       kernel.Spinlock
+	NsmLocalState kernel.Atomic // the status monitor's count of our own reboots
+	NsmPort       NsmPort       // the way to it; set before the first LockdUp
+
+	NlmCookie kernel.Atomic // clntproc.go: of the call made last
+
+	// Fs is where clients lock. Set it before NlmsvcOps.
+	Fs                   *fs.VFS
+	NlmsvcLockOperations *fs.LockManagerOperations // of every lock that a client has; constant
+	NlmFileMutex         kernel.Mutex
+	NlmFiles             [FILE_NRHASH]*NlmFile // files with locks, by handle, through FNext; NlmFileMutex
+	NlmBlocked           kernel.List[NlmBlock] // by BWhen, through BList; NlmBlockedLock
+	NlmBlockedLock       kernel.Spinlock       // inside FMutex and BlockedLockLock
+	nlmsvcGrantOps       *sunrpc.RpcCallOps
+
+	NlmclntBlocked     kernel.List[NlmWait] // locks that this host waits for, through BList; NlmclntBlockedLock
+	NlmclntBlockedLock kernel.Spinlock
 
 	// Module parameters. Set them before the first LockdUp.
 	NlmGracePeriod    uint32 // seconds, 0..240; 0: derive from NlmTimeout
@@ -49,6 +73,7 @@ type Lockd struct {
 	NlmUdpport        uint16 // 0: any
 	NlmTcpport        uint16 // 0: any
 	NlmMaxConnections uint32
+	NsmUseHostnames   bool // tell the status monitor names, not addresses
 }
 
 // New loads the lockd module. rpc is the sunrpc module that its service will live in, init the initial namespace.
@@ -65,27 +90,39 @@ func New(cur *kernel.Task, rpc *sunrpc.Sunrpc, init *sock.Net) *Lockd {
 	l.NlmsvcOps.Init(&l.Obj, "nlmsvc_ops")
 	l.NlmHostMutex.Init(&l.Obj, "nlm_host_mutex")
 	l.NlmFileMutex.Init(&l.Obj, "nlm_file_mutex")
+	l.NlmBlocked.Init(&l.Obj, "nlm_blocked")
+	l.NlmBlockedLock.Init(&l.Obj, "nlm_blocked_lock")
+	l.NlmsvcLockOperations = l.nlmsvcLockOperations()
+	l.nlmsvcGrantOps = l.nlmsvcGrantCallOps()
 	l.NlmTimeout = LOCKD_DFLT_TIMEO
 	l.NlmMaxConnections = 1024
+	l.NlmclntBlocked.Init(&l.Obj, "nlmclnt_blocked")
+	l.NlmclntBlockedLock.Init(&l.Obj, "nlmclnt_blocked_lock")
 	l.program = l.nlmsvcProgram()
 	l.initLn = l.lockdInitNet(init)
+	l.NsmLock.Init(&l.Obj, "nsm_lock")
+	l.NsmLocalState.Init(&l.Obj, "nsm_local_state")
+	l.NsmPort = NewStatd(m)
+	l.NlmCookie.Init(&l.Obj, "nlm_cookie")
+	l.NlmCookie.Preset(0x1234)
 	return l
 }
 
-// LockdNet is the state of net, nil if lockd was never brought up there. The caller holds NlmsvcMutex or knows that
-// nobody else does: this is for lockd itself and for oracles.
+// lockdNetKey is the slot of a namespace in which LockdNet is kept.
+const lockdNetKey = "lockd"
+
+// LockdNet is the state of net, nil if lockd was never brought up there. Any context.
 //
 // C: net_generic(net, lockd_net_id), fs/lockd/svc.c
 func (l *Lockd) LockdNet(net *sock.Net) *LockdNet {
-	for _, ln := range l.nets {
-		if ln.Net == net {
-			return ln
-		}
+	if ln, _ := net.Data(lockdNetKey).(*LockdNet); ln != nil && ln.lockd == l {
+		return ln
 	}
 	return nil
 }
 
-// Nets lists the namespaces in which lockd was ever brought up, for oracles; the same rule as for LockdNet.
+// Nets lists the namespaces in which lockd was ever brought up, for oracles. The caller holds NlmsvcMutex or knows that
+// nobody else does.
 func (l *Lockd) Nets() []*LockdNet { return l.nets }
 
 // getLockdGracePeriod is the length of a grace period, in jiffies.
@@ -433,11 +470,12 @@ func lockdAuthenticate(cur *kernel.Task, rqstp *sunrpc.SvcRqst) int {
 // C: lockd_init_net, fs/lockd/svc.c
 func (l *Lockd) lockdInitNet(net *sock.Net) *LockdNet {
 	ln := kernel.StaticObj[LockdNet](l.Machine(), "lockd_net")
-	ln.Net = net
+	ln.Net, ln.lockd = net, l
 	ln.GracePeriodEnd.Init(&ln.Obj, "grace_period_end", func(*kernel.Task) { l.graceEnder(ln) })
 	ln.LockdManager.List.Init(&ln.LockdManager)
 	ln.GraceNet = l.Grace.graceInitNet()
 	l.nets = append(l.nets, ln)
+	net.SetData(lockdNetKey, ln)
 	return ln
 }
 
@@ -453,6 +491,8 @@ func (l *Lockd) LockdExitNet(cur *kernel.Task, net *sock.Net) {
 		if ln.Net == net && ln != l.initLn {
 			l.Machine().BugOn(!ln.GraceNet.GraceList.Empty(), "grace_exit_net: grace list not empty")
 			l.nets = append(l.nets[:i], l.nets[i+1:]...)
+			net.SetData(lockdNetKey, nil)
+			net.SetData(lockdNetKey, nil)
 			kernel.Kfree(ln.GraceNet)
 			kernel.Kfree(ln)
 			break
@@ -464,12 +504,12 @@ func (l *Lockd) LockdExitNet(cur *kernel.Task, net *sock.Net) {
 // nlmsvcVersions makes the version table of the program: 1, 3 and 4.
 //
 // C: nlmsvc_version, fs/lockd/svc.c
-func nlmsvcVersions() []*sunrpc.SvcVersion {
-	procs := nlmsvcProcedures()
+func (l *Lockd) nlmsvcVersions() []*sunrpc.SvcVersion {
+	procs := l.nlmsvcProcedures()
 	return []*sunrpc.SvcVersion{
 		1: {VsVers: 1, VsNproc: 17, VsProc: procs, VsXdrsize: NLMSVC_XDRSIZE},
 		3: {VsVers: 3, VsNproc: 24, VsProc: procs, VsXdrsize: NLMSVC_XDRSIZE},
-		4: {VsVers: 4, VsNproc: 24, VsProc: nlmsvcProcedures4(), VsXdrsize: NLMSVC_XDRSIZE},
+		4: {VsVers: 4, VsNproc: 24, VsProc: l.nlmsvcProcedures4(), VsXdrsize: NLMSVC_XDRSIZE},
 	}
 }
 
@@ -477,7 +517,7 @@ func nlmsvcVersions() []*sunrpc.SvcVersion {
 //
 // C: nlmsvc_program, fs/lockd/svc.c
 func (l *Lockd) nlmsvcProgram() *sunrpc.SvcProgram {
-	vers := nlmsvcVersions()
+	vers := l.nlmsvcVersions()
 	prog := &sunrpc.SvcProgram{
 		PgProg:         NLM_PROGRAM,
 		PgNvers:        uint32(len(vers)),

@@ -97,7 +97,7 @@ func TestUpDown(t *testing.T) {
 					fail("up %d: %s", i, kernel.ErrName(err))
 					return
 				}
-				if got := w.NlmBindHost(cur); got != LOCKD_DFLT_TIMEO*kernel.HZ {
+				if got := w.NlmsvcTimeout.Load(); got != LOCKD_DFLT_TIMEO*kernel.HZ {
 					fail("nlmsvc_timeout is %d behind lockd_up", got)
 				}
 			}
@@ -174,7 +174,7 @@ func TestConcurrentUsers(t *testing.T) {
 						fail("up: %s", kernel.ErrName(err))
 						return
 					}
-					if w.NlmBindHost(cur) == 0 {
+					if w.NlmsvcTimeout.Load() == 0 {
 						fail("nlmsvc_timeout is 0 behind lockd_up")
 					}
 					w.LockdDown(cur, net)
@@ -353,14 +353,14 @@ func words(ws ...uint32) string {
 	return string(b)
 }
 
-// TestProcedures looks at the answers to callers that need not be known: NULL and its kin succeed, a procedure that
-// is not ported is said to be missing, and so is a version.
+// TestProcedures looks at the answers to callers that need not be known: NULL and its kin succeed, those that have
+// arguments miss them, and what is behind the last procedure or version is said to be missing.
 func TestProcedures(t *testing.T) {
 	type want struct{ vers, proc, stat uint32 }
 	var wants []want
 	for _, v := range []uint32{1, 3, 4} {
 		wants = append(wants, want{v, NLMPROC_NULL, sunrpc.RPC_SUCCESS}, want{v, NLMPROC_LOCK_RES, sunrpc.RPC_SUCCESS},
-			want{v, NLMPROC_GRANTED, sunrpc.RPC_PROC_UNAVAIL}, want{v, NLMPROC_NSM_NOTIFY, sunrpc.RPC_PROC_UNAVAIL})
+			want{v, NLMPROC_GRANTED, sunrpc.RPC_GARBAGE_ARGS}, want{v, NLMPROC_NSM_NOTIFY, sunrpc.RPC_GARBAGE_ARGS})
 	}
 	wants = append(wants, want{0, 0, sunrpc.RPC_PROG_MISMATCH}, want{2, 0, sunrpc.RPC_PROG_MISMATCH},
 		want{5, 0, sunrpc.RPC_PROG_MISMATCH})
@@ -428,19 +428,6 @@ func TestStartUnderTraffic(t *testing.T) {
 		w.LockdDown(cur, w.nets[0])
 		w.down(cur, fail, "down")
 	})
-}
-
-func TestUnported(t *testing.T) {
-	n := map[uint32]int{}
-	for _, u := range Unported {
-		n[u.Vers]++
-		if u.Prog != NLM_PROGRAM || u.Name == "" || u.Proc == NLMPROC_NULL {
-			t.Errorf("%+v", u)
-		}
-	}
-	if len(n) != 3 || n[1] != 12 || n[3] != 16 || n[4] != 16 {
-		t.Errorf("%v", n)
-	}
 }
 
 func TestGracePeriodLength(t *testing.T) {
