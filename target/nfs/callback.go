@@ -43,6 +43,14 @@ type Nfs struct {
 	NfsCallbackMutex kernel.Mutex                                // held across every start and stop
 	nets             []*NfsNet                                   // NfsCallbackMutex
 
+	// NfsClientLock guards the list of clients and their last reference; Nfs4DeviceidLock the data servers.
+	//
+	// Differs: one list for all namespaces, whose entries name theirs; the kernel has one in each.
+	NfsClientLock     kernel.Spinlock
+	NfsClientList     kernel.List[NfsClient] // through ClShareLink
+	Nfs4DeviceidLock  kernel.Spinlock
+	Nfs4DeviceidCache kernel.List[NfsDeviceid]
+
 	// NfsCallbackSetTcpport is the module parameter callback_tcpport; 0: any. Set it before the first NfsCallbackUp.
 	NfsCallbackSetTcpport uint16
 }
@@ -56,8 +64,9 @@ func New(cur *kernel.Task, rpc *sunrpc.Sunrpc, init *sock.Net) *Nfs {
 	n.Rpc = rpc
 	n.InitNet = init
 	n.NfsCallbackMutex.Init(&n.Obj, "nfs_callback_mutex")
+	n.initClients()
 	for i := range n.NfsCallbackInfo {
-		n.NfsCallbackInfo[i].program = nfs4CallbackProgram()
+		n.NfsCallbackInfo[i].program = n.nfs4CallbackProgram()
 	}
 	n.nfsNet(init)
 	return n
@@ -487,8 +496,8 @@ func nfsCallbackAuthenticate(cur *kernel.Task, rqstp *sunrpc.SvcRqst) int {
 // one service while another one reads it.
 //
 // C: nfs4_callback_program, fs/nfs/callback.c
-func nfs4CallbackProgram() *sunrpc.SvcProgram {
-	vers := nfs4CallbackVersions()
+func (n *Nfs) nfs4CallbackProgram() *sunrpc.SvcProgram {
+	vers := n.nfs4CallbackVersions()
 	prog := &sunrpc.SvcProgram{
 		PgProg:         NFS4_CALLBACK,
 		PgNvers:        uint32(len(vers)),
