@@ -46,8 +46,11 @@ func (in *input) uint32() uint32 {
 func pick[T any](in *input, table ...T) T { return table[in.below(len(table))] }
 
 // bytes takes up to limit bytes, as many as a byte says, and never fewer than that because of the data's end.
-func (in *input) bytes(limit int) []byte {
-	b := make([]byte, in.below(min(limit, 255)+1))
+func (in *input) bytes(limit int) []byte { return in.take(in.below(min(limit, 255) + 1)) }
+
+// take takes n bytes.
+func (in *input) take(n int) []byte {
+	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(in.byte())
 	}

@@ -19,6 +19,8 @@ var targets = []struct {
 	name   string
 	decode func([]byte) func() *plan
 }{
+	{"FuzzCallback", callback},
+	{"FuzzNLM", nlm},
 	{"FuzzRecordMark", recordMark},
 	{"FuzzRPCCall", rpcCall},
 	{"FuzzStartup", startup},

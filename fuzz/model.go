@@ -5,6 +5,8 @@ package fuzz
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/seed17199236/svcfuzz/stress/wire"
 )
 
 // The model says what a 3.19 server answers to a message. It knows nothing of the port: it is a second reading
@@ -34,6 +36,7 @@ const (
 	progMismatch = 2
 	procUnavail  = 3
 	garbage      = 4
+	systemErr    = 5
 
 	authBadCred = 1
 	authBadVerf = 3
@@ -77,8 +80,6 @@ func (s *service) reply(msg []byte) (verdict, []byte) {
 		return answers, words(nil, xid, isReply, denied, authError, authBadCred)
 	case badVerf:
 		return answers, words(nil, xid, isReply, denied, authError, authBadVerf)
-	case cut:
-		return answers, words(nil, xid, isReply, accepted, garbage) // the verifier is missing, and so it was then
 	}
 	ok := func(stat ...uint32) (verdict, []byte) {
 		return answers, words(words(nil, xid, isReply, accepted, 0, 0), stat...)
@@ -100,20 +101,24 @@ func (s *service) reply(msg []byte) (verdict, []byte) {
 		return ok(progMismatch, s.low, s.hi)
 	case uint64(proc) >= uint64(len(table)) || table[proc] == unavailable:
 		return ok(procUnavail)
+	case table[proc] == asked:
+		results := s.results(vers, proc, r.b)
+		if results == nil {
+			return unknown, nil
+		}
+		v, b := ok()
+		return v, append(b, results...)
 	}
 	return ok(success)
 }
 
-// More verdicts, on credentials.
-const (
-	badVerf verdict = iota + 100
-	cut
-)
+// badVerf is one more verdict, on credentials.
+const badVerf verdict = 100
 
 // nullCredential reads AUTH_NONE behind its flavour word.
 func nullCredential(r *reader) verdict {
 	if r.left() < 12 {
-		return cut
+		return badCred
 	}
 	if r.word() != 0 {
 		return badCred
@@ -125,7 +130,7 @@ func nullCredential(r *reader) verdict {
 // user, group, more groups.
 func unixCredential(r *reader) verdict {
 	if r.left() < 12 {
-		return cut
+		return badCred
 	}
 	r.word()
 	r.word()
@@ -209,6 +214,20 @@ func (s *service) read(b []byte) stream {
 			return st
 		}
 	}
+}
+
+// lawless says what the law of the called procedure has against a reply to msg, "" if nothing. What msg is too short to
+// call has no results.
+func lawless(msg, reply []byte) string {
+	var prog, vers, proc uint32
+	if len(msg) >= 24 {
+		r := &reader{msg[12:]}
+		prog, vers, proc = r.word(), r.word(), r.word()
+	}
+	if _, err := wire.DecodeReply(prog, vers, proc, reply); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // hexes spells messages for a person.

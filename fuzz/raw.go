@@ -6,6 +6,12 @@ package fuzz
 
 // The entries for compile_go_fuzzer of OSS-Fuzz, which takes the input as it is: one corpus for all engines.
 
+// RawCallback is the entry of FuzzCallback.
+func RawCallback(data []byte) int { return raw(RunCallback(data)) }
+
+// RawNLM is the entry of FuzzNLM.
+func RawNLM(data []byte) int { return raw(RunNLM(data)) }
+
 // RawRecordMark is the entry of FuzzRecordMark.
 func RawRecordMark(data []byte) int { return raw(RunRecordMark(data)) }
 

@@ -4,6 +4,7 @@ package fuzz
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/seed17199236/svcfuzz/stress/scenario"
@@ -214,6 +215,16 @@ func (s *streamer) check() string {
 	}
 	st := s.svc.read(s.octets)
 	want := s.want(st)
+	for b := s.got; len(b) >= 4; {
+		n := int(binary.BigEndian.Uint32(b) &^ (1 << 31))
+		if n > len(b)-4 {
+			break
+		}
+		if wrong := lawless(nil, b[4:4+n]); wrong != "" { // nobody here calls what has results
+			return fmt.Sprintf("reply: malformed: %s: %x", wrong, b[:4+n])
+		}
+		b = b[4+n:]
+	}
 	if !bytes.HasPrefix(want, s.got) {
 		return fmt.Sprintf("reply: not what the model says: got %x, want %x", s.got, want)
 	}

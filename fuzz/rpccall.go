@@ -4,6 +4,7 @@ package fuzz
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -51,7 +52,14 @@ func (in *input) call(svc *service, xid uint32) []byte {
 		pick[uint32](in, 0, 0, 0, 0, 1, 5, 10, 11, 12, 15, 16, 17, 20, 23, 24, 99, 1<<31, 1<<32-1))
 	b = in.credential(b)
 	b = words(b, pick[uint32](in, 0, 0, 0, 0, 0, 0, 1, 6), pick[uint32](in, 0, 0, 0, 0, 0, 0, 4, 400, 401, 1<<32-1))
-	b = append(b, in.bytes(64)...)
+	if n := in.byte(); n < 195 {
+		b = append(b, in.take(n%65)...)
+	} else {
+		c := in.nlmCall()
+		binary.BigEndian.PutUint32(b[16:], c.vers)
+		binary.BigEndian.PutUint32(b[20:], c.proc)
+		b = append(b, c.args...)
+	}
 	if n := pick(in, 0, 0, 0, 0, 100, 4000, 8000, 8192); n > len(b) {
 		b = append(b, make([]byte, n-len(b))...)
 	}
@@ -192,13 +200,26 @@ func (c *caller) run(cur *kernel.Task, net *sock.Net) {
 // mark puts a record mark in front of a message.
 func mark(msg []byte) []byte { return append(words(nil, 1<<31|uint32(len(msg))), msg...) }
 
-// check holds what came back against the model.
+// unmark is the first reply of what came back.
+func (c *caller) unmark(got []byte) []byte {
+	if c.protocol == sock.IPPROTO_UDP || len(got) < 4 {
+		return got
+	}
+	return got[4:min(len(got), 4+int(binary.BigEndian.Uint32(got)&^(1<<31)))]
+}
+
+// check holds what came back against the law and the model.
 func (c *caller) check() string {
 	if c.dialed != 0 && !c.early {
 		return "reply: no connection: " + kernel.ErrName(c.dialed)
 	}
 	for i, got := range c.got {
 		what, want := c.expect(c.messages[i])
+		if reply := c.unmark(got); len(reply) > 0 {
+			if wrong := lawless(c.messages[i], reply); wrong != "" {
+				return c.wrong("reply: malformed: "+wrong, i, got, want)
+			}
+		}
 		switch {
 		case what == unknown:
 			return "" // nor is it known what becomes of the rest

@@ -20,6 +20,8 @@ type service struct {
 	// auth is the program's own look at a caller whose credential is well formed; stranger is what becomes of callers
 	// that must be in the export table.
 	auth func(flavour, proc uint32, stranger verdict) verdict
+	// results is what it answers from the accept status on to a procedure that has arguments; nil: unknown.
+	results func(vers, proc uint32, args []byte) []byte
 	// export is what the export table says about the clients. Not constant: each run has a service of its own.
 	export sunrpc.ClientVerdict
 	port   uint16
@@ -43,6 +45,7 @@ type answer uint8
 const (
 	unavailable answer = iota // no such procedure
 	void                      // success, and nothing to say
+	asked                     // see service.results
 )
 
 // with is the service for one run.
@@ -74,6 +77,7 @@ var lockdService = service{
 		}
 		return stranger
 	},
+	results: nlmInGrace,
 	up: func(cur *kernel.Task, w *scenario.World) int {
 		w.Lockd = lockd.New(cur, w.Rpc, w.Init)
 		w.Lockd.NlmUdpport, w.Lockd.NlmTcpport = lockdPort, lockdPort
@@ -82,14 +86,14 @@ var lockdService = service{
 	down: func(cur *kernel.Task, w *scenario.World) { w.Lockd.LockdDown(cur, w.Init) },
 }
 
-// nlmProcs is the procedure table of a version with n procedures. Those without a handler in the port say so in
-// lockd.Unported; the others have nothing to do: NULL, the results of this host's own calls, and the numbers that the
-// protocol leaves out, which 3.19 answers as it does NULL.
+// nlmProcs is the procedure table of a version with n procedures. NULL has nothing to do, nor have the results of this
+// host's own calls, and the numbers that the protocol leaves out, which 3.19 answers as it does NULL.
 func nlmProcs(n int) []answer {
 	table := make([]answer, n)
-	for _, proc := range []int{0, 11, 12, 13, 14, 17, 18, 19} {
-		if proc < n {
-			table[proc] = void
+	for proc := range table {
+		table[proc] = void
+		if nlmShapes[uint32(proc)] != nlmNothing {
+			table[proc] = asked
 		}
 	}
 	return table
@@ -97,7 +101,7 @@ func nlmProcs(n int) []answer {
 
 var callbackService = service{
 	name: "callback", prog: 0x40000000, low: 1, hi: 4, port: callbackPort,
-	versions: map[uint32][]answer{1: {void, unavailable}, 4: {void, unavailable}},
+	versions: map[uint32][]answer{1: {void, asked}, 4: {void, asked}},
 	// Without a name a caller may only call NULL; others are not even told.
 	auth: func(flavour, proc uint32, _ verdict) verdict {
 		if flavour == 0 && proc != 0 {
@@ -105,6 +109,7 @@ var callbackService = service{
 		}
 		return goOn
 	},
+	results: cbResults,
 	up: func(cur *kernel.Task, w *scenario.World) int {
 		w.Nfs = nfs.New(cur, w.Rpc, w.Init)
 		w.Nfs.NfsCallbackSetTcpport = callbackPort

@@ -19,6 +19,8 @@ import (
 var target string
 
 var entries = map[string]func([]byte) int{
+	"FuzzCallback":   fuzz.RawCallback,
+	"FuzzNLM":        fuzz.RawNLM,
 	"FuzzRecordMark": fuzz.RawRecordMark,
 	"FuzzRPCCall":    fuzz.RawRPCCall,
 	"FuzzStartup":    fuzz.RawStartup,

@@ -5,7 +5,7 @@
 # in corpus/wire serve here as they serve Go's own engine.
 cd "$SRC/svcfuzz"
 module=github.com/seed17199236/svcfuzz/fuzz
-for target in RecordMark RPCCall Startup; do
+for target in Callback NLM RecordMark RPCCall Startup; do
 	compile_go_fuzzer "$module" "Raw$target" "Fuzz$target"
 	# The helper only says so when it does not find a function.
 	[ -x "$OUT/Fuzz$target" ]

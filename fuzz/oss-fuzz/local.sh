@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-20}
 shift || true
 targets=("$@")
-[ "${#targets[@]}" -gt 0 ] || targets=(FuzzRecordMark FuzzRPCCall FuzzStartup)
+[ "${#targets[@]}" -gt 0 ] || targets=(FuzzCallback FuzzNLM FuzzRecordMark FuzzRPCCall FuzzStartup)
 
 clang=${CLANG:-}
 for name in clang-19 clang; do
