@@ -32,13 +32,15 @@ const module = "github.com/seed17199236/svcfuzz"
 const rooms = `
 	NONE < target/kernel < target/kernel/sock, target/kernel/choosertest < target/sunrpc < target/lockd, target/nfs;
 
-	target/kernel < target/fs < target/lockd, target/nfs;
+	target/kernel/choosertest < target/fs < target/lockd, target/nfs;
 
-	NONE < stress/mutant, stress/rpcbind, stress/leakcheck;
+	NONE < stress/mutant, stress/leakcheck, stress/rpcclient, stress/wire, stress/history;
+
+	stress/rpcclient, stress/wire < stress/rpcbind, stress/nlmclient;
 
 	target/kernel < stress/program < stress/explore < stress/calibrate < stress/spin;
 
-	target/lockd, target/nfs < stress/oracle < stress/scenario;
+	target/lockd, target/nfs, stress/wire, stress/history < stress/oracle < stress/scenario;
 
 	stress/scenario, stress/explore < stress/report < stress/soak < stress/job
 	< stress/bench, stress/verdict, stress/portfolio, stress/audit, fuzz;
@@ -49,13 +51,18 @@ const rooms = `
 
 	stress/mutant < stress/verdict, stress/audit, fuzz;
 
-	stress/oracle, stress/rpcbind < stress/server < stress/replay;
+	stress/oracle, stress/rpcbind, stress/nlmclient < stress/server < stress/replay < stress/peers;
+
+	NONE < stress/peers/guest;
+
+	stress/rpcclient, stress/server < stress/load < stress;
 
 	fuzz < fuzz/libfuzzer;
 
 	stress/calibrate < stress/bench;
 
-	stress/verdict, stress/bench, stress/server, stress/runner, stress/portfolio, stress/audit, stress/spin < stress;
+	stress/verdict, stress/bench, stress/server, stress/runner, stress/portfolio, stress/audit, stress/spin,
+	stress/peers < stress;
 `
 
 // testRoom is the room that tests alone may import.

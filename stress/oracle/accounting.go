@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
+	"github.com/seed17199236/svcfuzz/target/lockd"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
 
@@ -76,6 +77,14 @@ func (s *Subject) serviceAccounts(v view) (title, text string) {
 			}
 			return true
 		})
+		if s.Lockd != nil {
+			s.Lockd.NlmBlocked.Each(func(b *lockd.NlmBlock) bool {
+				if d := b.BDeferredReq; d != nil && d.Container.(*sunrpc.SvcDeferredReq).Xprt == xprt {
+					refs++ // waits for the file system
+				}
+				return true
+			})
+		}
 		switch {
 		case xprt.XptRef.Peek() != refs:
 			title = "the references of a transport do not add up"

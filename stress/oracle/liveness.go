@@ -19,8 +19,9 @@ var liveness = &Oracle{
 }
 
 // Patience is how many fair rounds a transport may wait. A call takes a thread about a hundred operations, a round each,
-// so this is enough for dozens of calls that are served before. The tests of the scenarios say how long it takes.
-const Patience = 2048
+// and some hundreds if it is about a lock, so this is enough for dozens of calls that are served before. The tests of
+// the scenarios say how long it takes.
+const Patience = 16384
 
 // roundsAtOnce is how many fair rounds pass between two looks: where only one task runs every operation is a round.
 const roundsAtOnce = 64

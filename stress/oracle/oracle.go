@@ -11,6 +11,7 @@ package oracle
 import (
 	"fmt"
 
+	"github.com/seed17199236/svcfuzz/stress/history"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/lockd"
@@ -29,6 +30,9 @@ type Subject struct {
 
 	// Exchanges are the requests that clients make. Each is written by its own client only.
 	Exchanges []*Exchange
+
+	// History is what the clients asked lockd for and were told; nil if they do not record it.
+	History *history.Recorder
 
 	netLeak string // what DropNet saw
 	tracked []Service
@@ -121,7 +125,7 @@ type Oracle struct {
 // All lists the oracles. Those that name a cause come before those that see its consequences.
 func All() []*Oracle {
 	return []*Oracle{
-		victim, task, busy, lostWakeup, liveness, start, stop, accounting, grace, reply, leak,
+		victim, task, busy, lostWakeup, liveness, start, stop, accounting, grace, locks, reply, leak,
 	}
 }
 

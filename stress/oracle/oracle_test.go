@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed17199236/svcfuzz/stress/history"
+	"github.com/seed17199236/svcfuzz/stress/wire"
+	"github.com/seed17199236/svcfuzz/target/fs"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/lockd"
@@ -348,14 +351,56 @@ var broken = []struct {
 	{"reply", "a reply with a wrong status", func(cur *kernel.Task, w *tiny) {
 		w.answered(cur, &Exchange{Xid: 7, Sent: true, Replies: [][]byte{words(7, 1, 0, 0, 0, 5)}})
 	}},
-	{"reply", "a NULL procedure with results", func(cur *kernel.Task, w *tiny) {
+	{"reply", "a malformed reply", func(cur *kernel.Task, w *tiny) { // results of NULL
 		w.answered(cur, &Exchange{Xid: 7, Sent: true, Replies: [][]byte{words(7, 1, 0, 0, 0, 0, 1)}})
+	}},
+	{"reply", "a malformed reply", func(cur *kernel.Task, w *tiny) { // a status that version 1 of the lock manager has not
+		w.answered(cur, &Exchange{Xid: 7, Prog: wire.NLM, Vers: 1, Proc: 2, Sent: true,
+			Replies: [][]byte{words(7, 1, 0, 0, 0, 0, 0, 5)}})
+	}},
+	{"reply", "a reply with wrong results", func(cur *kernel.Task, w *tiny) {
+		w.answered(cur, &Exchange{Xid: 7, Prog: wire.NLM, Vers: 4, Proc: 2, Sent: true,
+			Replies: [][]byte{words(7, 1, 0, 0, 0, 0, 0, 5)}, Look: func(r *wire.Reply) string {
+				if stat := r.Results.(*wire.Nlm4_res).Stat.Stat; stat != wire.NLM4_GRANTED {
+					return stat.String()
+				}
+				return ""
+			}})
+	}},
+	{"reply", "a verifier that nobody asked for", func(cur *kernel.Task, w *tiny) {
+		w.answered(cur, &Exchange{Xid: 7, Sent: true, Replies: [][]byte{words(7, 1, 0, 1, 0, 0)}})
+	}},
+	{"reply", "a call is denied for a wrong reason", func(cur *kernel.Task, w *tiny) {
+		w.answered(cur, &Exchange{Xid: 7, Want: DeniedAuthError, Why: 3, Sent: true, Replies: [][]byte{words(7, 1, 1, 1, 1)}})
+	}},
+	{"reply", "an answer to what deserves none", func(cur *kernel.Task, w *tiny) {
+		w.answered(cur, &Exchange{Xid: 7, Silent: true, Sent: true, Replies: [][]byte{words(7, 1, 0, 0, 0, 0)}})
 	}},
 	{"reply", "a connection ends within a reply", func(cur *kernel.Task, w *tiny) {
 		w.answered(cur, &Exchange{Xid: 7, Sent: true, Optional: true, Cut: true})
 	}},
 	{"reply", "an answer without a request", func(cur *kernel.Task, w *tiny) {
 		w.answered(cur, &Exchange{Xid: 7, Replies: [][]byte{words(7, 1, 0, 0, 0, 0)}})
+	}},
+
+	{"locks", "locks that exclude each other are held", func(cur *kernel.Task, w *tiny) {
+		w.held(cur, fs.FileLock{FlPid: 1, FlEnd: 9}, fs.FileLock{FlPid: 2, FlType: fs.F_WRLCK, FlStart: 9, FlEnd: fs.OFFSET_MAX})
+	}},
+	{"locks", "locks of one owner overlap", func(cur *kernel.Task, w *tiny) {
+		w.held(cur, fs.FileLock{FlPid: 1, FlEnd: 9}, fs.FileLock{FlPid: 1, FlType: fs.F_WRLCK, FlStart: 5, FlEnd: 6})
+	}},
+	{"locks", "locks of one owner touch and are not one", func(cur *kernel.Task, w *tiny) {
+		w.held(cur, fs.FileLock{FlPid: 1, FlStart: 10, FlEnd: fs.OFFSET_MAX}, fs.FileLock{FlPid: 1, FlEnd: 9})
+	}},
+	{"locks", "a lock has no range", func(cur *kernel.Task, w *tiny) {
+		w.held(cur, fs.FileLock{FlPid: 1, FlEnd: 9}, fs.FileLock{FlPid: 1, FlStart: 20, FlEnd: 19})
+	}},
+	{"locks", "no order of the requests explains the answers", func(cur *kernel.Task, w *tiny) {
+		w.told(cur, history.Granted, history.Granted)
+	}},
+	{"SVCFUZZ BUG", "a lock history is too long to be judged", func(cur *kernel.Task, w *tiny) {
+		w.told(cur, history.Granted, history.Denied)
+		w.History.Budget = 1
 	}},
 
 	{"leak", "thing was never freed", func(cur *kernel.Task, w *tiny) {
@@ -383,6 +428,27 @@ func (w *tiny) answered(cur *kernel.Task, xs ...*Exchange) {
 	w.Exchanges = xs
 	w.start(cur)
 	w.stop(cur)
+}
+
+// held makes a file on which there are these locks, in this order.
+func (w *tiny) held(cur *kernel.Task, locks ...fs.FileLock) {
+	w.Lockd = lockd.New(cur, w.Rpc, w.net)
+	w.Lockd.Fs = fs.New(cur, w.M)
+	inode := w.Lockd.Fs.Create("file", false, 1)
+	for i := range locks {
+		locks[i].FlNext, inode.IFlock = inode.IFlock, &locks[i]
+	}
+	kernel.Msleep(cur, 1)
+}
+
+// told makes a history of two clients that asked for the same lock one after the other.
+func (w *tiny) told(cur *kernel.Task, answers ...history.Status) {
+	w.History = history.New(history.Steps())
+	for i, answer := range answers {
+		op := history.Op{Kind: history.Lock, File: "file", Owner: history.Owner{Host: "h", Svid: uint32(i)}, Exclusive: true}
+		w.History.Client("h").Begin(op).End(answer, nil)
+	}
+	w.answered(cur)
 }
 
 // yes is an rpcbind that agrees to everything.
@@ -452,7 +518,7 @@ func TestOraclesFire(t *testing.T) {
 func sound(cur *kernel.Task, w *tiny) {
 	w.start(cur)
 	w.lockdUp(cur)
-	w.Started("nlmsvc_timeout", int64(w.Lockd.NlmBindHost(cur)))
+	w.Started("nlmsvc_timeout", int64(w.Lockd.NlmsvcTimeout.Load()))
 	w.Nfs = nfs.New(cur, w.Rpc, w.net)
 	w.Nfs.NfsCallbackUp(cur, 0, nil, w.net)
 	kernel.Msleep(cur, 1)
@@ -499,39 +565,30 @@ func TestInstallKeepsHooks(t *testing.T) {
 	}
 }
 
-func TestDecode(t *testing.T) {
+// TestJudge holds replies against what was asked.
+func TestJudge(t *testing.T) {
 	for _, c := range []struct {
+		x    Exchange
 		b    []byte
-		want Reply
-		err  string
+		want string
 	}{
-		{b: words(3, 1, 0, 0, 0, 0), want: Reply{Xid: 3, Results: []byte{}}},
-		{b: words(3, 1, 0, 0, 0, 0, 9), want: Reply{Xid: 3, Results: words(9)}},
-		{b: words(3, 1, 0, 0, 0, 2, 1, 4), want: Reply{Xid: 3, Status: AcceptProgMismatch, Low: 1, High: 4}},
-		{b: words(3, 1, 0, 0, 0, 3), want: Reply{Xid: 3, Status: AcceptProcUnavail}},
-		{b: words(3, 1, 1, 0, 2, 2), want: Reply{Xid: 3, Status: DeniedRpcMismatch, Low: 2, High: 2}},
-		{b: words(3, 1, 1, 1, 7), want: Reply{Xid: 3, Status: DeniedAuthError, AuthStat: 7}},
-		{b: nil, err: "too short"},
-		{b: words(3, 1), err: "too short"},
-		{b: words(3, 1, 0, 0, 0, 2, 1), err: "too short"},
-		{b: words(3, 1, 0, 0, 0, 3, 0), err: "4 octets behind the reply"},
-		{b: words(3, 0, 2, 1, 1, 0), err: "message type 0"},
-		{b: words(3, 1, 2), err: "reply status 2"},
-		{b: words(3, 1, 0, 1, 0, 0), err: "flavour 1"},
-		{b: words(3, 1, 0, 0, 4, 0), err: "AUTH_NONE verifier of 4 octets"},
-		{b: words(3, 1, 0, 0, 0, 9), err: "accept status 9"},
-		{b: words(3, 1, 1, 2), err: "reject status 2"},
+		{Exchange{}, words(3, 1, 0, 0, 0, 0), ""},
+		{Exchange{Want: AcceptProgMismatch}, words(3, 1, 0, 0, 0, 2, 1, 4), ""},
+		{Exchange{Want: AcceptProcUnavail}, words(3, 1, 0, 0, 0, 3), ""},
+		{Exchange{Want: DeniedRpcMismatch}, words(3, 1, 1, 0, 2, 2), ""},
+		{Exchange{Want: DeniedAuthError, Why: 7}, words(3, 1, 1, 1, 7), ""},
+		{Exchange{Prog: wire.NLM, Vers: 4, Proc: 2}, words(3, 1, 0, 0, 0, 0, 0, 5), ""},
+		{Exchange{Prog: wire.Callback, Vers: 1, Proc: 1}, words(3, 1, 0, 0, 0, 0, 0, 0, 1, 4, 0), ""},
+		{Exchange{}, nil, "a malformed reply"},
+		{Exchange{}, words(3, 1, 0, 0, 0, 3, 0), "a malformed reply"},
+		{Exchange{Prog: wire.NLM, Vers: 4, Proc: 1}, words(3, 1, 0, 0, 0, 0, 0, 1), "a malformed reply"},
+		{Exchange{Prog: wire.Callback, Vers: 1, Proc: 1}, words(3, 1, 0, 0, 0, 0, 0, 0, 1, 4, 10025), "a malformed reply"},
+		{Exchange{}, words(3, 1, 0, 0, 4, 0, 0), "a verifier that nobody asked for"},
+		{Exchange{}, words(3, 1, 1, 1, 0), "a reply with a wrong status"},
 	} {
-		r, err := Decode(c.b)
-		if c.err != "" {
-			if err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("% x: got %v, want %q", c.b, err, c.err)
-			}
-			continue
-		}
-		if err != nil || r.Xid != c.want.Xid || r.Status != c.want.Status || r.Low != c.want.Low ||
-			r.High != c.want.High || r.AuthStat != c.want.AuthStat || string(r.Results) != string(c.want.Results) {
-			t.Errorf("% x: got %+v, %v; want %+v", c.b, r, err, c.want)
+		c.x.Xid, c.x.Sent, c.x.Replies = 3, true, [][]byte{c.b}
+		if got, text := c.x.check(); got != c.want {
+			t.Errorf("%+v: %q (%s), want %q", c.x, got, text, c.want)
 		}
 	}
 }
