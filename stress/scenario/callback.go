@@ -132,7 +132,8 @@ type backchannel struct {
 type bcCall struct {
 	kernel.Obj
 	x         *oracle.Exchange
-	machine   int // octets of the caller's name in an AUTH_SYS credential; 0: AUTH_NONE
+	machine   int    // octets of the caller's name in an AUTH_SYS credential; 0: AUTH_NONE
+	msg       []byte // nil: of procedure 0
 	delivered kernel.Completion
 	answered  kernel.Completion
 }
@@ -166,7 +167,8 @@ func (bc *backchannel) newCall(who string, optional bool) *bcCall {
 	w := bc.w
 	w.xids++
 	c := kernel.StaticObj[bcCall](w.M, "call")
-	c.x = &oracle.Exchange{Who: who, Xid: 0x51000000 + w.xids, Optional: optional}
+	c.x = &oracle.Exchange{Who: who, Xid: 0x51000000 + w.xids, Prog: nfs.NFS4_CALLBACK, Vers: callbackVersion,
+		Optional: optional}
 	c.delivered.Init(&c.Obj, "delivered")
 	c.answered.Init(&c.Obj, "answered")
 	bc.calls = append(bc.calls, c)
@@ -207,6 +209,9 @@ func (bc *backchannel) send(cur *kernel.Task, c *bcCall) (taken bool) {
 
 // request is the call without a marker.
 func (c *bcCall) request() []byte {
+	if c.msg != nil {
+		return c.msg
+	}
 	if c.machine == 0 {
 		return nullCall(c.x.Xid, nfs.NFS4_CALLBACK, callbackVersion)
 	}

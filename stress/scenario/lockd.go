@@ -61,10 +61,11 @@ func protocol(proto, i int) int {
 	return sock.IPPROTO_TCP
 }
 
-// lockdUp brings lockd up for a mount, which makes an RPC client right after.
+// lockdUp brings lockd up for a mount, which takes the timeouts of its RPC client from nlmsvc_timeout right after, as
+// nlm_bind_host does.
 func (w *World) lockdUp(cur *kernel.Task, net *sock.Net) {
 	w.insist(cur, "lockd_up", 0, func() int { return w.Lockd.LockdUp(cur, net) })
-	w.Started("nlmsvc_timeout", int64(w.Lockd.NlmBindHost(cur)))
+	w.Started("nlmsvc_timeout", int64(w.Lockd.NlmsvcTimeout.Load()))
 }
 
 // lockdDown takes back a lockdUp.

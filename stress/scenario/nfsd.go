@@ -25,20 +25,18 @@ type nfsd struct {
 }
 
 // newNfsd makes the service without threads and sockets, nil if a step was made to fail. handmade: nobody but the
-// scenario starts its threads, as lockd starts its own. service is the mutex's class.
-func (w *World) newNfsd(cur *kernel.Task, service string, handmade bool) *nfsd {
+// scenario starts its threads, as lockd starts its own. service is the mutex's class, more fill in the procedures from 1 on.
+func (w *World) newNfsd(cur *kernel.Task, service string, handmade bool, more ...func(*sunrpc.SvcProcedure)) *nfsd {
 	d := kernel.StaticObj[nfsd](w.M, "nfsd")
 	d.w = w
 	d.mutex.Init(&d.Obj, service)
+	fill := append([]func(*sunrpc.SvcProcedure){nullProcedure}, more...)
 	vers := &sunrpc.SvcVersion{
-		VsVers: nfsVersion, VsNproc: 1, VsXdrsize: 64, VsHidden: true,
-		VsProc: []sunrpc.SvcProcedure{{
-			PcName:       "NULL",
-			PcFunc:       func(*kernel.Task, *sunrpc.SvcRqst, any, any) uint32 { return sunrpc.RPC_SUCCESS },
-			PcDecode:     func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, _ any) bool { return sunrpc.XdrArgsizeCheck(rqstp, p) },
-			PcEncode:     func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, _ any) bool { return sunrpc.XdrRessizeCheck(rqstp, p) },
-			PcXdrressize: 1,
-		}},
+		VsVers: nfsVersion, VsNproc: uint32(len(fill)), VsXdrsize: 64, VsHidden: true,
+		VsProc: make([]sunrpc.SvcProcedure, len(fill)),
+	}
+	for i := range fill {
+		fill[i](&vers.VsProc[i])
 	}
 	prog := &sunrpc.SvcProgram{
 		PgProg: nfsProgram, PgName: "nfsd", PgClass: "nfsd",
@@ -57,6 +55,15 @@ func (w *World) newNfsd(cur *kernel.Task, service string, handmade bool) *nfsd {
 	}
 	w.Track(oracle.Service{Serv: d.serv, Mutex: &d.mutex, Refs: 1})
 	return d
+}
+
+// nullProcedure fills in procedure 0.
+func nullProcedure(p *sunrpc.SvcProcedure) {
+	p.PcName = "NULL"
+	p.PcFunc = func(*kernel.Task, *sunrpc.SvcRqst, any, any) uint32 { return sunrpc.RPC_SUCCESS }
+	p.PcDecode = func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, _ any) bool { return sunrpc.XdrArgsizeCheck(rqstp, p) }
+	p.PcEncode = func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, _ any) bool { return sunrpc.XdrRessizeCheck(rqstp, p) }
+	p.PcXdrressize = 1
 }
 
 // nfsdThread is the body of a thread of the service.

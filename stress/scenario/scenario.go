@@ -88,7 +88,8 @@ type Scenario struct {
 func All() []*Scenario {
 	return []*Scenario{
 		lockdStart, callbackStart, carelessAdmin, startStopRestart, stopUnderLoad, resize, secondNet, faultInjection,
-		deferral, backchannelStop, backchannelNets,
+		deferral, backchannelStop, backchannelNets, rpcGarbage, cbCompound, cbSession,
+		nlmLocks, lockdStopLocks,
 	}
 }
 

@@ -191,6 +191,10 @@ func TestScenarios(t *testing.T) {
 		{"second-net", ""}, {"second-net", "rounds=2,proto=1,clients=2"},
 		{"fault-injection", ""}, {"fault-injection", "service=1"}, {"fault-injection", "service=2"},
 		{"fault-injection", "service=3"},
+		{"nlm-locks", ""}, {"nlm-locks", "clients=3,proto=2,files=2"}, {"nlm-locks", "proto=1,cancel=1"},
+		{"nlm-locks", "async=1,proto=2"}, {"nlm-locks", "stop=2"}, {"nlm-locks", "stop=2,proto=1,async=1"},
+		{"lockd-stop-locks", ""}, {"lockd-stop-locks", "clients=3,proto=2,files=2"},
+		{"lockd-stop-locks", "release=0,proto=1"}, {"lockd-stop-locks", "async=1"},
 	} {
 		t.Run(c[0]+" "+c[1], func(t *testing.T) { both(t, c[0], c[1]) })
 	}
