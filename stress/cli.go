@@ -26,6 +26,11 @@ import (
 // errFinding ends a command that has found something and has said so: exit code 1 and no further line.
 var errFinding = errors.New("a finding")
 
+// saidError is the end of a process that did the work of this one and has said why itself.
+type saidError struct{ code int }
+
+func (e *saidError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
 // usageError is wrong use: one line that names the thing, the reason and the remedy.
 type usageError struct{ text string }
 
@@ -54,12 +59,15 @@ func finish(stderr io.Writer, err error) int {
 		unknown *mutant.UnknownError
 		stale   *mutant.StaleError
 		broken  *mutant.BrokenError
+		said    *saidError
 	)
 	switch {
 	case err == nil, errors.Is(err, errStopped):
 		return exitOK
 	case errors.Is(err, errFinding):
 		return exitFinding
+	case errors.As(err, &said):
+		return said.code
 	case errors.As(err, &usage), errors.As(err, &jobErr), errors.As(err, &unknown), errors.As(err, &stale),
 		errors.As(err, &broken):
 		fmt.Fprintf(stderr, "stress: %s\n", oneLine(err.Error()))

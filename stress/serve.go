@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"runtime/pprof"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +22,7 @@ var errStopped = errors.New("stopped")
 
 func serveCmd() *cobra.Command {
 	var cfg server.Config
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "serve lockd and the NFSv4 callback service on real loopback sockets",
@@ -31,7 +34,13 @@ is, one socket a line, and then "ready". A SIGINT or SIGTERM stops all of it; wh
 			"  rpcinfo -n PORT -T tcp 127.0.0.1 100021 4\n" +
 			"  go run ./stress serve --rpcbind 127.0.0.1:111 --lockd-tcp-port 4045 --lockd-udp-port 4045",
 		Args: args(0, 0, "nothing"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, cfg) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			stop, err := startProfile("--cpuprofile", profile)
+			if err != nil {
+				return err
+			}
+			return errors.Join(serve(cmd, cfg), stop())
+		},
 	}
 	fs := cmd.Flags()
 	fs.Uint16Var(&cfg.LockdUDP, "lockd-udp-port", 0, "port of lockd over UDP, 0 for any free one")
@@ -39,7 +48,29 @@ is, one socket a line, and then "ready". A SIGINT or SIGTERM stops all of it; wh
 	fs.Uint16Var(&cfg.Callback, "callback-port", 0, "port of the callback service, 0 for any free one")
 	fs.Uint16Var(&cfg.RpcbindPort, "rpcbind-port", 0, "port of the embedded rpcbind, 0 for any free one")
 	fs.StringVar(&cfg.Rpcbind, "rpcbind", "", "register with the rpcbind at this `ADDR` instead: host:port, or the path of its socket")
+	fs.StringVar(&cfg.Statd, "statd", "", "have clients watched by the rpc.statd at this `ADDR`, host:port (default: an embedded one)")
+	fs.Uint32Var(&cfg.Grace, "grace", 0, "how many `SECONDS` locks can only be reclaimed, rounded up to tens; 0 for none")
+	fs.Uint16Var(&cfg.PeerRpcbindPort, "peer-rpcbind-port", 0, "port of the rpcbind of a client that is called back, 0 for 111")
+	fs.StringVar(&profile, "cpuprofile", "", "write a CPU profile of the server to this `FILE`")
 	return cmd
+}
+
+// startProfile starts a CPU profile in the file that flag names, and returns what ends it; no name is none.
+func startProfile(flag, name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, usagef("%s %s: %s; give a file that can be written", flag, name, fileError(err))
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, faultf("%v", err)
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 func serve(cmd *cobra.Command, cfg server.Config) error {
@@ -47,6 +78,8 @@ func serve(cmd *cobra.Command, cfg server.Config) error {
 	switch {
 	case flags.Changed("rpcbind") && cfg.Rpcbind == "":
 		return usagef("--rpcbind: the address is empty; write host:port, or leave the flag out")
+	case flags.Changed("statd") && cfg.Statd == "":
+		return usagef("--statd: the address is empty; write host:port, or leave the flag out")
 	case flags.Changed("rpcbind") && flags.Changed("rpcbind-port"):
 		return usagef("--rpcbind and --rpcbind-port are both given; choose a running rpcbind or the embedded one")
 	}

@@ -133,6 +133,10 @@ func TestServeWrongUse(t *testing.T) {
 		{[]string{"--rpcbind", "127.0.0.1:1"}, "no rpcbind answers there"},
 		{[]string{"--rpcbind", "nonsense"}, "give a loopback address"},
 		{[]string{"--lockd-tcp-port", "65536"}, "invalid argument"},
+		{[]string{"--statd", ""}, "the address is empty"},
+		{[]string{"--statd", "192.0.2.1:4047"}, "give a loopback address with a port"},
+		{[]string{"--grace", "241"}, "lockd takes 240 seconds at most"},
+		{[]string{"--grace", "-1"}, "invalid argument"},
 		{[]string{"more"}, "one argument too many"},
 	} {
 		code, out, errs := stress(t, ".", append([]string{"serve"}, test.args...)...)

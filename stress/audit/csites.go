@@ -79,6 +79,8 @@ func (s *CSite) String() string {
 // CFiles are the files of the kernel that are compared whole.
 var CFiles = []string{
 	"net/sunrpc/svc.c", "net/sunrpc/svc_xprt.c", "net/sunrpc/svcsock.c", "fs/lockd/svc.c", "fs/nfs/callback.c",
+	"fs/nfs/callback_proc.c", "fs/nfs/callback_xdr.c",
+	"fs/lockd/svcproc.c", "fs/lockd/svcshare.c", "fs/lockd/clntlock.c", "fs/lockd/host.c", "fs/lockd/mon.c",
 }
 
 // SitesFile is where the facts about the kernel stand, from the root of the module.

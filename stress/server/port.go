@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed17199236/svcfuzz/stress/rpcbind"
+	"github.com/seed17199236/svcfuzz/stress/rpcclient"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
@@ -76,7 +77,7 @@ func call(c *rpcbind.Client, vers, proc uint32, a *sunrpc.RpcbindArgs) (uint32, 
 		ap, err := rpcbind.ParseUaddr(uaddr)
 		return uint32(ap.Port()), err
 	default:
-		return 0, rpcbind.ErrProcUnavail
+		return 0, rpcclient.ErrProcUnavail
 	}
 	switch {
 	case errors.Is(err, rpcbind.ErrRefused):
@@ -89,17 +90,16 @@ func call(c *rpcbind.Client, vers, proc uint32, a *sunrpc.RpcbindArgs) (uint32, 
 
 // errnoOf is what the kernel's own RPC client would have said.
 func errnoOf(err error) int {
-	var mismatch *rpcbind.MismatchError
 	var errno syscall.Errno
 	var timeout net.Error
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &mismatch), errors.Is(err, rpcbind.ErrProgUnavail):
+	case errors.Is(err, rpcclient.ErrProgMismatch), errors.Is(err, rpcclient.ErrProgUnavail):
 		return -kernel.EPROTONOSUPPORT
-	case errors.Is(err, rpcbind.ErrProcUnavail):
+	case errors.Is(err, rpcclient.ErrProcUnavail):
 		return -kernel.EOPNOTSUPP
-	case errors.Is(err, rpcbind.ErrDenied):
+	case errors.Is(err, rpcclient.ErrAuthError), errors.Is(err, rpcclient.ErrRPCMismatch):
 		return -int(syscall.EACCES)
 	case errors.As(err, &errno):
 		return -int(errno)

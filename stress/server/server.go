@@ -18,18 +18,33 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/rpcbind"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
-	"github.com/seed17199236/svcfuzz/target/lockd"
-	"github.com/seed17199236/svcfuzz/target/nfs"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
 
-// Config says where to serve. The zero value takes any free ports.
+// Config says where to serve, and what. The zero value takes any free ports, serves the usual files and knows no NFS
+// server.
 type Config struct {
 	LockdUDP, LockdTCP uint16 // 0: any
 	Callback           uint16 // 0: any
 	RpcbindPort        uint16 // of the embedded rpcbind; 0: any
 	// Rpcbind is a running rpcbind to register with instead: host:port, or the path of its local socket.
 	Rpcbind string
+	// Statd is a running rpc.statd to have clients watched by, host:port; "": the embedded one.
+	Statd string
+	// PeerRpcbindPort is where the rpcbind of a client listens that is called back, at the client's address; 0: 111.
+	PeerRpcbindPort uint16
+	Nodename        string     // of the machine, as it tells it to those that it calls; "": localhost
+	MaxConnections  uint32     // that lockd keeps; 0: 1,024
+	Grace           uint32     // seconds in which locks can only be reclaimed, 240 at most; 0: none
+	Fsid            uint32     // of the export, as in its file handles
+	Files           []File     // in the order of their inode numbers, from 2 on; nil: the usual ones
+	Outside         netip.Addr // a loopback address that the export is not for; none: 127.0.0.3
+	Mount           Mount      // what the callback service is about
+	// Exposed listens on all addresses of the host instead of the loopback ones. Nothing here is fit for a real network:
+	// it is meant for a network namespace of one's own.
+	Exposed bool
+	Clients []netip.Prefix // who may lock, besides the loopback addresses
+	Handle  *Handle        // to be reached by while it serves; nil: nobody wants to
 }
 
 // Endpoint is one socket that answers.
@@ -56,7 +71,11 @@ func (e *UsageError) Error() string { return e.What }
 // another goroutine; it may be nil. The error is a [*UsageError] or a fault; what the oracles found, leaks included, is in
 // the outcome.
 func Run(ctx context.Context, cfg Config, ready func([]Endpoint)) (out *Outcome, err error) {
+	defer cfg.Handle.close()
 	s := &server{cfg: cfg, ctx: ctx, ready: ready, out: &Outcome{Calls: map[string]int64{}}}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	if err := s.findRpcbind(); err != nil {
 		return nil, err
 	}
@@ -66,7 +85,7 @@ func Run(ctx context.Context, cfg Config, ready func([]Endpoint)) (out *Outcome,
 	m := kernel.NewFree()
 	defer m.Close()
 	s.subject.M = m
-	opt := kernel.Options{Watchdog: math.MaxInt64 / 2_000_000} // it may serve for years
+	opt := kernel.Options{Watchdog: math.MaxInt64 / 2_000_000, ReusePages: true} // it may serve for years
 	oracle.Install(&s.subject, &opt)
 	res := m.Run(nil, opt, "main", s.main)
 	s.out.Findings = res.Findings
@@ -142,6 +161,7 @@ func (s *server) main(cur *kernel.Task) {
 		s.err = fmt.Errorf("no network: %s", kernel.ErrName(errno))
 		return
 	}
+	net.Exposed = s.cfg.Exposed
 	defer net.Put()
 	if errno := sunrpc.SunrpcInitNet(cur, rpc, net); errno != 0 {
 		s.err = fmt.Errorf("sunrpc: %s", kernel.ErrName(errno))
@@ -149,8 +169,8 @@ func (s *server) main(cur *kernel.Task) {
 	}
 	defer sunrpc.SunrpcExitNet(cur, rpc, net)
 	rpc.SunrpcNet(net).RpcbindPort = s.port
-	ld, nf := lockd.New(cur, rpc, net), nfs.New(cur, rpc, net)
-	ld.NlmUdpport, ld.NlmTcpport, nf.NfsCallbackSetTcpport = s.cfg.LockdUDP, s.cfg.LockdTCP, s.cfg.Callback
+	w := s.world(cur, rpc, net)
+	ld, nf := w.Lockd, w.Nfs
 	s.subject.Rpc, s.subject.Lockd, s.subject.Nfs = rpc, ld, nf
 	s.subject.AddNet(net)
 	defer s.subject.DropNet(net)
@@ -160,6 +180,14 @@ func (s *server) main(cur *kernel.Task) {
 		return
 	}
 	defer ld.LockdDown(cur, net)
+	if s.cfg.Grace == 0 {
+		w.endGrace()
+	}
+	if errno := w.mount(s.cfg.Mount); errno != 0 {
+		s.err = fmt.Errorf("the mount: %s", kernel.ErrName(errno))
+		return
+	}
+	defer w.umount()
 	if errno := nf.NfsCallbackUp(cur, 0, nil, net); errno != 0 {
 		s.err = s.startError("the callback service", errno, "", 0, "--callback-port", s.cfg.Callback)
 		return
@@ -169,17 +197,33 @@ func (s *server) main(cur *kernel.Task) {
 	lockdServ, cbServ := ld.NlmsvcRqst.RqServer, nf.NfsCallbackInfo[0].Serv
 	all := append(endpoints(cur, "lockd", lockdServ, net), endpoints(cur, "callback0", cbServ, net)...)
 	all = append(all, s.known...)
-	m.Block(cur, func(dead <-chan struct{}) {
+	m.Block(cur, func(<-chan struct{}) {
 		if s.ready != nil {
 			s.ready(all)
 		}
+	})
+	for s.wait(w) {
+	}
+	s.out.Calls["lockd"] = lockdServ.SvStats.Rpccnt.Peek()
+	s.out.Calls["callback0"] = cbServ.SvStats.Rpccnt.Peek()
+}
+
+// wait waits for the end, and then returns false, or does what the holder of the handle wants.
+func (s *server) wait(w *World) bool {
+	var ask *request
+	w.Cur.Machine().Block(w.Cur, func(dead <-chan struct{}) {
 		select {
+		case ask = <-s.cfg.Handle.requests():
 		case <-s.ctx.Done():
 		case <-dead:
 		}
 	})
-	s.out.Calls["lockd"] = lockdServ.SvStats.Rpccnt.Peek()
-	s.out.Calls["callback0"] = cbServ.SvStats.Rpccnt.Peek()
+	if ask == nil {
+		return false
+	}
+	ask.fn(w)
+	close(ask.done)
+	return true
 }
 
 // endpoints lists the sockets of a service.
