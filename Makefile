@@ -18,8 +18,9 @@ LINT   := $(GO) tool -modfile=tools/go.mod golangci-lint
 ACTION := $(GO) tool -modfile=tools/actionlint.mod actionlint
 
 .DEFAULT_GOAL := help
-.PHONY: help stress explore test race presubmit lint format calibrate bench bench-race mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
-	audit peers-spin install-peers-spin install-peers-libfuzzer install-peers-rpcbind browser-test install-browser
+.PHONY: help stress explore test race presubmit lint format calibrate bench bench-rpc bench-race endure mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
+	audit peers peers-spin install-peers-spin install-peers-libfuzzer install-peers-rpcbind install-peers-rpcgen \
+	install-peers-libnfs install-peers-kernel browser-test install-browser
 
 help: ## print this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -61,6 +62,12 @@ bench: ## steps and schedules a second, against the bare switch
 audit: ## are tasks interrupted wherever a kernel would? (ARGS='mutants --all' for the whole table of bugs)
 	$(STRESS) audit $(ARGS)
 
+bench-rpc: ## calls per second and latencies of our lockd beside rpcbind and other servers (root; install-peers-rpcbind)
+	$(STRESS) bench-rpc $(ARGS)
+
+endure: ## a million calls, 10,000 connections, hostile clients, restarts in a flood: what our lockd puts up with
+	$(STRESS) endure $(ARGS)
+
 bench-race: ## bench under the race detector (needs a C compiler)
 	$(GO) run -race -trimpath ./stress bench $(ARGS)
 
@@ -89,6 +96,9 @@ readme: ## write the generated tables of the README anew
 	$(STRESS) verdict --readme README.md
 	$(STRESS) mutants --readme README.md
 
+peers: ## hold the services against rpcgen, rpcbind, libnfs, a real kernel and SPIN (root; each needs its install-peers-...)
+	$(STRESS) peers $(ARGS)
+
 peers-spin: ## compare the explorer with SPIN on the same programs (needs install-peers-spin)
 	$(STRESS) peers spin $(ARGS)
 
@@ -100,6 +110,16 @@ install-peers-libfuzzer: ## clang with libFuzzer, for oss-fuzz-local (Debian, ro
 
 install-peers-rpcbind: ## rpcbind and rpcinfo, to talk to `stress serve` (Debian, root)
 	apt-get install -y --no-install-recommends rpcbind
+
+install-peers-rpcgen: ## rpcgen, libtirpc and a C compiler, for peers (Debian, root)
+	apt-get install -y --no-install-recommends rpcsvc-proto libtirpc-dev gcc libc6-dev
+
+install-peers-libnfs: ## libnfs, a C compiler and rpcbind, for peers (Debian, root)
+	apt-get install -y --no-install-recommends libnfs-dev gcc libc6-dev rpcbind
+
+install-peers-kernel: ## an emulator and what the guest needs, for peers (Debian, root; its services are not to run on this host)
+	apt-get install -y --no-install-recommends qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 rpcbind \
+		nfs-kernel-server nfs-common
 
 install-browser: ## chromium, for browser-test (Debian, root)
 	apt-get install -y --no-install-recommends chromium

@@ -21,8 +21,9 @@ func TestAuditUse(t *testing.T) {
 		{"audit --all --for 1m", "--all and --for are both given; choose one"},
 		{"audit --only nope", `--only: unknown mutant "nope"`},
 		{"audit sites points mutants sites", `"sites" is one argument too many`},
-		{"peers", "the name of the peer, spin, is missing"},
-		{"peers tlc", `there is no peer "tlc"; choose spin`},
+		{"peers tlc", `there is no peer "tlc": there are rpcgen, rpcbind, libnfs, kernel, and spin`},
+		{"peers rpcgen --messages 7", "--messages 7: too few to say anything"},
+		{"peers spin tlc", `"tlc" is one argument too many`},
 		{"peers spin --each 0s", "--each 0s: not a time to search"},
 		{"peers spin --only reorder(2)", "no model of reorder(2); choose lsr"},
 	} {

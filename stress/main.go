@@ -15,6 +15,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed17199236/svcfuzz/stress/load"
+	"github.com/seed17199236/svcfuzz/stress/peers"
 )
 
 // What the command ends with.
@@ -27,6 +30,8 @@ const (
 )
 
 func main() {
+	load.AttackMain() // does not return in a process that attacks a server
+	peers.Main()      // does not return in the part of a peer's run that has namespaces of its own
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // a run leaves nothing but garbage, of a few megabytes: collecting less often is a third faster
 	}
@@ -42,7 +47,7 @@ func register(c func() *cobra.Command) { subcommands = append(subcommands, c) }
 // order is that of help. A command that is not in it comes last.
 var order = []string{
 	"verdict", "list", "run", "explore", "replay", "keep", "check", "mutants", "soak",
-	"serve", "calibrate", "bench", "audit", "peers", "version",
+	"serve", "calibrate", "bench", "bench-rpc", "endure", "audit", "peers", "version",
 }
 
 const about = `stress explores the interleavings of Linux's SunRPC server core, in a Go port of it, and says which break.

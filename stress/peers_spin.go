@@ -16,30 +16,26 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/spin"
 )
 
-func init() { register(peersCmd) }
-
-func peersCmd() *cobra.Command {
+// peersSpinCmd is the part of peers that has a table of its own.
+func peersSpinCmd() *cobra.Command {
 	var each time.Duration
 	var only string
 	cmd := &cobra.Command{
-		Use:   "peers spin",
+		Use:   "spin",
 		Short: "compare the explorer with SPIN on the same small programs",
-		Long: `peers spin verifies tiny programs twice: as models in Promela with SPIN, and as they are with the explorer, on
+		Long: `spin verifies tiny programs twice: as models in Promela with SPIN, and as they are with the explorer, on
 one core and in one run: compare the figures of one run with each other. It replays SPIN's shortest counterexample on
 the floor. Ends with 1 if the two disagree: about the number of states, whether there is a bug, how short the
 shortest counterexample is, or what happens along it. Needs spin and gcc: make install-peers-spin`,
 		Example: `  go run ./stress peers spin
   go run ./stress peers spin --only 'lsr,pad(60)' --json spin.json`,
-		Args: args(1, 1, "the name of the peer, spin,"),
+		Args: args(0, 0, "nothing"),
 	}
 	fs := cmd.Flags()
 	fs.DurationVar(&each, "each", 3*time.Second, "how long each search of the explorer may take")
 	fs.StringVar(&only, "only", "", "these programs alone, `NAME,...` of lsr, lsr-fixed, pad(N), cont(N)")
 	addJSON(fs, "the table")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if args[0] != "spin" {
-			return usagef("peers: there is no peer %q; choose spin", args[0])
-		}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if each <= 0 {
 			return usagef("--each %s: not a time to search; write e.g. --each 3s", each)
 		}
