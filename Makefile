@@ -19,7 +19,7 @@ ACTION := $(GO) tool -modfile=tools/actionlint.mod actionlint
 
 .DEFAULT_GOAL := help
 .PHONY: help stress explore test race presubmit lint format calibrate bench bench-rpc bench-race endure mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
-	audit peers peers-spin install-peers-spin install-peers-libfuzzer install-peers-rpcbind install-peers-rpcgen \
+	audit conformance peers peers-spin install-peers-spin install-peers-libfuzzer install-peers-rpcbind install-peers-rpcgen \
 	install-peers-libnfs install-peers-kernel browser-test install-browser
 
 help: ## print this list
@@ -95,6 +95,10 @@ browser-test: ## the page of an interleaving in headless Chromium (needs install
 readme: ## write the generated tables of the README anew
 	$(STRESS) verdict --readme README.md
 	$(STRESS) mutants --readme README.md
+	$(STRESS) conformance --readme README.md
+
+conformance: ## play what four real kernels were sent to the port, and compare octet by octet
+	$(STRESS) conformance $(ARGS)
 
 peers: ## hold the services against rpcgen, rpcbind, libnfs, a real kernel and SPIN (root; each needs its install-peers-...)
 	$(STRESS) peers $(ARGS)

@@ -28,7 +28,10 @@ func serveCmd() *cobra.Command {
 		Short: "serve lockd and the NFSv4 callback service on real loopback sockets",
 		Long: `serve starts lockd (program 100021, versions 1, 3 and 4) and the NFSv4 callback service (program 0x40000000) on
 real UDP and TCP sockets of the loopback interface, registers lockd with an rpcbind, and prints where everything
-is, one socket a line, and then "ready". A SIGINT or SIGTERM stops all of it; what is left behind then is a finding.`,
+is, one socket a line, and then "ready". A SIGINT or SIGTERM stops all of it; what is left behind then is a finding.
+
+There are files to lock, in memory: hello and f0 to f7, for every loopback address but 127.0.0.3. f0 has the handle
+0100010100000000020000000300000000000000; for the next file add one to 02 (its generation) and to 03 (its number).`,
 		Example: "  go run ./stress serve\n" +
 			"  go run ./stress serve --rpcbind-port 111   # rpcinfo asks the rpcbind there first, even with -n\n" +
 			"  rpcinfo -n PORT -T tcp 127.0.0.1 100021 4\n" +

@@ -25,7 +25,7 @@ var kinds = map[string]string{
 	"Atomic.Read": "atomic_read", "Atomic.Set": "atomic_set", "Atomic.Inc": "atomic_inc", "Atomic.Dec": "atomic_dec",
 	"Atomic.Add": "atomic_add", "Atomic.Sub": "atomic_sub", "Atomic.AddReturn": "atomic_add_return",
 	"Atomic.DecAndTest": "atomic_dec_and_test",
-	"Kref.Get":          "kref_get", "Kref.Put": "kref_put", "Kref.Read": "kref_read",
+	"Kref.Get":          "kref_get", "Kref.Put": "kref_put", "Kref.Read": "kref_read", "Kref.PutMutex": "kref_put_mutex",
 	"Machine.RcuReadLock": "rcu_read_lock", "Machine.RcuReadUnlock": "rcu_read_unlock", "KfreeRcu": "kfree_rcu",
 	"List.AddRcu": "list_add_rcu", "List.DelRcu": "list_del_rcu", "List.FirstRcu": "list_for_each_entry_rcu",
 	"Machine.KthreadCreate": "kthread_create", "Machine.KthreadRun": "kthread_run", "KthreadStop": "kthread_stop",
@@ -81,6 +81,7 @@ var CFiles = []string{
 	"net/sunrpc/svc.c", "net/sunrpc/svc_xprt.c", "net/sunrpc/svcsock.c", "fs/lockd/svc.c", "fs/nfs/callback.c",
 	"fs/nfs/callback_proc.c", "fs/nfs/callback_xdr.c",
 	"fs/lockd/svcproc.c", "fs/lockd/svcshare.c", "fs/lockd/clntlock.c", "fs/lockd/host.c", "fs/lockd/mon.c",
+	"fs/lockd/svclock.c", "fs/lockd/svcsubs.c",
 }
 
 // SitesFile is where the facts about the kernel stand, from the root of the module.

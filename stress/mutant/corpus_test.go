@@ -80,7 +80,7 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	for _, era := range eras.Names() {
-		check([]string{"stress/oracle", "stress/scenario"}, era)
+		check([]string{"stress/wire", "stress/history", "stress/oracle", "stress/scenario"}, era)
 		for _, m := range orders {
 			check(nil, era, m.Diff())
 		}

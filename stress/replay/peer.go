@@ -3,17 +3,16 @@
 package replay
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/seed17199236/svcfuzz/stress/rpcclient"
 )
 
 // Ports of the recorded client's own services: its portmapper, and the lock manager that this one named.
@@ -108,12 +107,11 @@ func parseCall(b []byte) (h callHeader, ok bool) {
 }
 
 // peer is the client's side of the recordings: a portmapper and a lock manager that answer as the recorded client's
-// did, and write down what they are asked.
+// did, with a port or with nothing but success, and write down what they are asked.
 type peer struct {
 	port    uint16 // of the portmappers
 	lockd   uint16 // of the lock managers
-	closing []io.Closer
-	done    sync.WaitGroup
+	servers []*rpcclient.Server
 
 	mu    sync.Mutex
 	heard []Call
@@ -125,7 +123,7 @@ func listen(ips ...string) (*peer, error) {
 	var err error
 	for range 20 { // somebody else may have the second port
 		p := &peer{grown: make(chan struct{})}
-		if err = p.open(ips); err == nil {
+		if err = errors.Join(p.open(&p.lockd, ips, p.lockManager), p.open(&p.port, ips, p.portmapper)); err == nil {
 			return p, nil
 		}
 		p.close()
@@ -136,114 +134,54 @@ func listen(ips ...string) (*peer, error) {
 	return nil, fmt.Errorf("the client's own services: %w", err)
 }
 
-// open opens all sockets and serves them.
-func (p *peer) open(ips []string) error {
-	for _, s := range []struct {
-		port    *uint16
-		rpcbind bool
-	}{{&p.port, true}, {&p.lockd, false}} {
-		for _, ip := range ips {
-			l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, *s.port))
-			if err != nil {
-				return err
-			}
-			p.closing = append(p.closing, l)
-			*s.port = uint16(l.Addr().(*net.TCPAddr).Port)
-			u, err := net.ListenPacket("udp", l.Addr().String())
-			if err != nil {
-				return err
-			}
-			p.closing = append(p.closing, u)
-			p.done.Go(func() { p.accept(l, s.rpcbind) })
-			p.done.Go(func() { p.datagrams(u, s.rpcbind) })
+// open serves the same at all addresses, on a port that is free for the first of them.
+func (p *peer) open(port *uint16, ips []string, handle func(*rpcclient.Server)) error {
+	for _, ip := range ips {
+		s := rpcclient.NewServer()
+		handle(s)
+		if err := s.Listen(rpcclient.ServeOptions{Host: ip, Port: int(*port)}); err != nil {
+			return err
 		}
+		p.servers = append(p.servers, s)
+		*port = s.AddrPort().Port()
 	}
 	return nil
 }
 
-// close ends the services and all connections to them.
-func (p *peer) close() {
+// portmapper knows one port for everything.
+func (p *peer) portmapper(s *rpcclient.Server) {
+	s.Handle(portmapProgram, 2, portmapGetport, func(r *rpcclient.Request) ([]byte, error) {
+		p.hear(r, true)
+		return words(uint32(p.lockd)), nil
+	})
+}
+
+// lockManager takes note of all procedures of NLM.
+func (p *peer) lockManager(s *rpcclient.Server) {
+	for _, vers := range []uint32{1, 3, 4} {
+		for proc := uint32(1); proc < 24; proc++ {
+			s.Handle(nlmProgram, vers, proc, func(r *rpcclient.Request) ([]byte, error) {
+				p.hear(r, false)
+				return nil, nil
+			})
+		}
+	}
+}
+
+// hear writes a call down.
+func (p *peer) hear(r *rpcclient.Request, rpcbind bool) {
 	p.mu.Lock()
-	closing := p.closing
-	p.closing = nil
-	p.mu.Unlock()
-	for _, c := range closing {
-		_ = c.Close()
-	}
-	p.done.Wait()
-}
-
-// accept serves connections until the listener is closed.
-func (p *peer) accept(l net.Listener, rpcbind bool) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		p.mu.Lock()
-		open := p.closing != nil
-		if open {
-			p.closing = append(p.closing, conn)
-			p.done.Go(func() { p.records(conn, rpcbind) })
-		}
-		p.mu.Unlock()
-		if !open {
-			_ = conn.Close()
-		}
-	}
-}
-
-// records serves a connection until its end. Callers put each call into one fragment.
-func (p *peer) records(conn net.Conn, rpcbind bool) {
-	defer conn.Close()
-	for {
-		var mark [4]byte
-		if _, err := io.ReadFull(conn, mark[:]); err != nil {
-			return
-		}
-		record := make([]byte, binary.BigEndian.Uint32(mark[:])&(1<<20-1))
-		if _, err := io.ReadFull(conn, record); err != nil {
-			return
-		}
-		if reply := p.serve(Call{Rpcbind: rpcbind, Request: record}); reply != nil {
-			if _, err := conn.Write(marked(reply)); err != nil {
-				return
-			}
-		}
-	}
-}
-
-// datagrams serves a datagram socket until it is closed.
-func (p *peer) datagrams(conn net.PacketConn, rpcbind bool) {
-	buf := make([]byte, 1<<16)
-	for {
-		n, from, err := conn.ReadFrom(buf)
-		if err != nil {
-			return
-		}
-		call := Call{UDP: true, Rpcbind: rpcbind, Request: bytes.Clone(buf[:n])}
-		if reply := p.serve(call); reply != nil {
-			_, _ = conn.WriteTo(reply, from)
-		}
-	}
-}
-
-// serve writes a call down and answers it, as the recorded client did: with a port, or with nothing but success.
-func (p *peer) serve(call Call) []byte {
-	p.mu.Lock()
-	p.heard = append(p.heard, call)
+	defer p.mu.Unlock()
+	p.heard = append(p.heard, Call{UDP: r.Network == "udp", Rpcbind: rpcbind, Request: r.Encode()})
 	close(p.grown)
 	p.grown = make(chan struct{})
-	p.mu.Unlock()
-	h, ok := parseCall(call.Request)
-	if !ok {
-		return nil
+}
+
+// close ends the services and all connections to them.
+func (p *peer) close() {
+	for _, s := range p.servers {
+		_ = s.Close()
 	}
-	reply := words(h.xid, 1, 0, 0, 0, 0)
-	if call.Rpcbind && h.prog == portmapProgram && h.proc == portmapGetport {
-		reply = append(reply, words(uint32(p.lockd))...)
-	}
-	return reply
 }
 
 // count is how many calls have come.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed17199236/svcfuzz/stress/rpcclient"
 )
 
 // Programs that the recordings speak to.
@@ -325,18 +327,8 @@ func (c *Case) stops(got []byte) bool {
 
 // records counts the whole records at the beginning of a stream, and the octets behind them.
 func records(stream []byte) (n, rest int) {
-	for len(stream) >= 4 {
-		mark := binary.BigEndian.Uint32(stream)
-		size := 4 + int(mark&(1<<31-1))
-		if len(stream) < size {
-			break
-		}
-		stream = stream[size:]
-		if mark>>31 != 0 {
-			n++
-		}
-	}
-	return n, len(stream)
+	whole, more := rpcclient.SplitRecords(stream)
+	return len(whole), len(more)
 }
 
 // read takes what comes within d; no octets and open: nothing came.

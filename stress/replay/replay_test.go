@@ -263,6 +263,8 @@ func TestExplains(t *testing.T) {
 		{Difference{Case: "nlm-*", Kernels: []string{"6.1"}, Answer: says("MARK 2*(07)")}, "6.1", with(0x80, 0, 0, 2, 7, 7), true},
 		{Difference{Case: "nlm-*", Kernels: []string{"6.1"}, Answer: says("MARK 2*(07)")}, "6.1", with(7, 7), false},
 		{Difference{Case: "nlm-*", Kernels: []string{"6.1"}, Answer: says("zz")}, "6.1", open, false},
+		{Difference{Case: "nlm-*", Kernels: []string{"6.1"}, Answer: says("*")}, "6.1", with(7, 7), true},
+		{Difference{Case: "nlm-*", Kernels: []string{"6.1"}, Answer: says("*")}, "6.1", shut, false},
 	} {
 		if got := test.x.Explains(c, test.kernel, test.got); got != test.want {
 			t.Errorf("%d: got %t", i, got)

@@ -246,7 +246,7 @@ func (r *Report) Markdown(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(w, "\nEach cell: equal / different, explained / different, unexplained. What differs:\n\n")
-	fmt.Fprintf(w, "| cases | unlike | records | what the port does, as 3.19 does | where that is decided |\n| --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "| cases | unlike | records | what the port does | where that is decided |\n| --- | --- | --- | --- | --- |\n")
 	for _, u := range r.used() {
 		fmt.Fprintf(w, "| `%s` | %s | %d | %s | %s |\n", u.Case, strings.Join(u.kernels, ", "), u.records, u.Reason, u.Source)
 	}

@@ -219,7 +219,7 @@ func (c *client) readRecord(cur *kernel.Task, x *oracle.Exchange) ([]byte, int) 
 
 // nullCall is a call of procedure 0 with AUTH_NONE.
 func nullCall(xid, prog, vers uint32) []byte {
-	return wire.EncodeCall(wire.NewCall(xid, prog, vers, 0, nil))
+	return wire.EncodeNull(xid, prog, vers)
 }
 
 // sysCall is a call without arguments that carries an AUTH_SYS credential of a user on a machine of that name.

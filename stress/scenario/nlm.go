@@ -72,7 +72,8 @@ var lockdStopLocks = &Scenario{
 		{Name: "clients", Doc: "clients; the first one holds, the others wait", Default: 2, Min: 1, Max: 3, Amount: true},
 		protoParam,
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
-		{Name: "release", Doc: "1: the first client releases its locks while lockd goes down", Default: 1, Max: 1},
+		{Name: "release", Doc: "while lockd goes down, 1: the first client releases its locks; 2: the others cancel",
+			Default: 1, Max: 2},
 		asyncParam,
 		rpcbindParam,
 	},
@@ -99,6 +100,10 @@ var lockdStopLocks = &Scenario{
 		for i, c := range h.lockers {
 			c.spawn(cur, func(cur *kernel.Task) {
 				switch {
+				case i > 0 && w.P.Get("release") == 2:
+					for _, inode := range h.files {
+						c.giveUp(cur, inode)
+					}
 				case i > 0:
 					c.await(cur, hurry)
 				case w.P.Get("release") == 1:
@@ -223,9 +228,10 @@ type locker struct {
 	calls   *history.Client // of the task that asks
 	granted *history.Client // of the task that is called
 	wait0   *portWait
-	used    int    // of xs
-	results uint32 // GRANTED_RES calls made; of the task that is called
-	called  bool   // over UDP: what it waits for has been granted
+	used    int                // of xs
+	results uint32             // GRANTED_RES calls made; of the task that is called
+	called  bool               // over UDP: what it waits for has been granted
+	tested  *wire.Nlm4_testres // over UDP: what the last TEST_RES call has said
 
 	lock  kernel.Spinlock
 	want  *history.Op       // what it waits for or has; lock
@@ -242,11 +248,16 @@ const (
 
 // newLocker makes the i-th client and opens the socket that lockd calls. nil if a step was made to fail.
 func (h *lockHosts) newLocker(cur *kernel.Task, i int) *locker {
+	return h.newLockerIn(cur, h.w.Init, h.w.Rpcb, i)
+}
+
+// newLockerIn is newLocker in another namespace.
+func (h *lockHosts) newLockerIn(cur *kernel.Task, net *sock.Net, rpcb *Rpcbind, i int) *locker {
 	w := h.w
 	c := kernel.StaticObj[locker](w.M, "locker")
 	c.h, c.svid, c.start = h, int32(100+i), uint64(i)*rangeOfLocker/2
 	c.client = client{
-		name: numbered("locker", i), net: w.Init, prot: protocol(w.P.Get("proto"), i), prog: lockd.NLM_PROGRAM,
+		name: numbered("locker", i), net: net, prot: protocol(w.P.Get("proto"), i), prog: lockd.NLM_PROGRAM,
 		vers: nlmVersion, wait: replyTimeout,
 	}
 	if h.early {
@@ -257,14 +268,14 @@ func (h *lockHosts) newLocker(cur *kernel.Task, i int) *locker {
 	c.done.Init(&c.Obj, "granted")
 	c.calls = w.History.Client(c.name)
 	c.granted = c.calls
-	c.wait0 = w.Rpcb.await(w.M, c.prog, c.prot)
+	c.wait0 = rpcb.await(w.M, c.prog, c.prot)
 	for range requestsOfLocker {
 		w.xids++
 		x := &oracle.Exchange{Who: c.name, Xid: 0x51000000 + w.xids, Prog: c.prog, Vers: c.vers, Optional: true}
 		c.xs = append(c.xs, x)
 		w.Exchanges = append(w.Exchanges, x)
 	}
-	conn, err := sock.Listen(cur, w.Init, c.prot, c.addr)
+	conn, err := sock.Listen(cur, net, c.prot, c.addr)
 	if err != 0 {
 		return nil
 	}
@@ -309,9 +320,12 @@ func (c *locker) close(cur *kernel.Task) {
 		c.lock.Lock()
 		c.ended = true
 		c.lock.Unlock()
-		if conn, err := sock.Dial(cur, c.net, c.prot, c.addr); err == 0 {
-			conn.Close()
+		// The listener sees that it is to end when somebody connects; that can fail, too.
+		conn, err := sock.Dial(cur, c.net, c.prot, c.addr)
+		for err != 0 {
+			conn, err = sock.Dial(cur, c.net, c.prot, c.addr)
 		}
+		conn.Close()
 		kernel.Join(cur, c.server)
 		c.listen.Close()
 	}
@@ -494,6 +508,9 @@ func (c *locker) answer(b []byte) (reply, res []byte) {
 			Cookie: args.Cookie, Stat: wire.Nlm4_stat{Stat: status},
 		})
 		return wire.EncodeReply(call.Header.Xid, nil), res
+	case *wire.Nlm4_testres:
+		c.tested = args
+		return wire.EncodeReply(call.Header.Xid, nil), nil
 	}
 	c.h.w.report("reply", "lockd makes a call that nobody expects", fmt.Sprintf("% x", b))
 	return nil, nil

@@ -8,11 +8,36 @@ import (
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
 
+// NfsdLockdInit is nfsd coming: lockd may lock the files of v from now on. Nobody else is nfsd at the moment.
+//
+// C: nfsd_lockd_init, fs/nfsd/lockd.c
+func (l *Lockd) NfsdLockdInit(v *fs.VFS) {
+	l.Fs = v
+	l.NlmsvcOps.Store(NewBinding(v))
+}
+
+// NfsdLockdShutdown is nfsd going, which waits until nobody runs in it any more. What clients have locked stays. May
+// sleep.
+//
+// Differs: 3.19 stores NULL and goes ("lockd, nfsd: RCU-protect nlmsvc_ops dispatch", 2026).
+//
+// C: nfsd_lockd_shutdown, fs/nfsd/lockd.c; free_module, kernel/module.c
+func (l *Lockd) NfsdLockdShutdown(cur *kernel.Task) {
+	b := l.NlmsvcOps.Load()
+	l.NlmsvcOps.Store(nil)
+	l.Machine().SynchronizeRcu(cur)
+	b.put()
+	b.gone.Wait(cur)
+	b.Poison()
+}
+
 // NewBinding is what nfsd stores in NlmsvcOps while it exports v. Store v in Fs before it.
 //
 // C: nfsd_nlm_ops, fs/nfsd/lockd.c
 func NewBinding(v *fs.VFS) *NlmsvcBinding {
 	b := kernel.StaticObj[NlmsvcBinding](v.Machine(), "nlmsvc_binding")
+	b.Owner.Init(&b.Obj, "owner")
+	b.gone.Init(&b.Obj, "gone")
 	b.Fopen = func(cur *kernel.Task, _ *sunrpc.SvcRqst, fh *NfsFh) (*fs.File, uint32) { return nlmFopen(cur, v, fh) }
 	b.Fclose = func(cur *kernel.Task, filp *fs.File) { nlmFclose(v, filp) }
 	return b

@@ -38,7 +38,7 @@ type Lockd struct {
 	// NlmsvcTimeout is the timeout of the client side, in jiffies: written on the way up, read by NlmBindHost without
 	// a lock.
 	NlmsvcTimeout kernel.Var[kernel.Jiffies]
-	// NlmsvcOps is stored by nfsd while it runs, nil otherwise.
+	// NlmsvcOps is stored by nfsd while it is there, nil otherwise. See nlmsvcOpsGet.
 	NlmsvcOps kernel.Var[*NlmsvcBinding]
 
 	// host.go

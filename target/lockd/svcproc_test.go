@@ -633,6 +633,7 @@ func TestFileSystemSays(t *testing.T) {
 		sound := s.NlmsvcOps.Load()
 		says := uint32(0)
 		b := kernel.StaticObj[NlmsvcBinding](cur.Machine(), "nlmsvc_binding")
+		b.Owner.Init(&b.Obj, "owner")
 		b.Fopen = func(*kernel.Task, *sunrpc.SvcRqst, *NfsFh) (*fs.File, uint32) { return nil, says }
 		b.Fclose = sound.Fclose
 		s.NlmsvcOps.Store(b)

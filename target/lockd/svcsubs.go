@@ -18,14 +18,41 @@ const (
 // NlmsvcBinding is what nfsd hands to lockd so that lockd can open files.
 //
 // C: struct nlmsvc_binding, include/linux/lockd/bind.h
+//
+// Differs: has its owner, a reference of which pins it while its functions run ("lockd, nfsd: RCU-protect nlmsvc_ops
+// dispatch", 2026).
 type NlmsvcBinding struct {
 	kernel.Obj
+	// Owner counts who runs in it, and nfsd while that is there. C: try_module_get, kernel/module.c
+	Owner kernel.Kref
+	gone  kernel.Completion // nobody has a reference any more
 	// Fopen opens the file of a handle on behalf of a request: 0, NLM_DROP_REPLY, NLM_STALE_FH, NLM_FAILED or
 	// NLM_LCK_DENIED_NOLOCKS. May sleep, but not for long: lockd has one thread.
 	Fopen func(cur *kernel.Task, rqstp *sunrpc.SvcRqst, fh *NfsFh) (*fs.File, uint32)
 	// Fclose undoes it.
 	Fclose func(cur *kernel.Task, filp *fs.File)
 }
+
+// Poison drops the functions of a binding whose module is gone.
+func (b *NlmsvcBinding) Poison() { b.Fopen, b.Fclose = nil, nil }
+
+// nlmsvcOpsGet gives what nfsd has stored, with a reference to its owner; nil if there is no nfsd, or if it is about
+// to go. Does not sleep.
+//
+// C: nlmsvc_ops, fs/lockd/svcsubs.c (its uses)
+func (l *Lockd) nlmsvcOpsGet() *NlmsvcBinding {
+	m := l.Machine()
+	m.RcuReadLock()
+	ops := l.NlmsvcOps.Load()
+	if ops != nil && !ops.Owner.GetUnlessZero() {
+		ops = nil
+	}
+	m.RcuReadUnlock()
+	return ops
+}
+
+// put undoes nlmsvcOpsGet.
+func (b *NlmsvcBinding) put() { b.Owner.Put(b.gone.Complete) }
 
 // fileHash gives the bucket of NlmFiles for a handle.
 //
@@ -41,6 +68,9 @@ func fileHash(fh *NfsFh) int {
 // NlmLookupFile returns the file of a handle with a reference; it is opened if no client has a lock on it yet. Else the
 // result is nil and the status for the client: NLM_LCK_DENIED_NOLOCKS or what Fopen says. Takes NlmFileMutex; may
 // sleep.
+//
+// Differs: nfsd is asked for once, and kept while it opens the file. 3.19 loads the pointer here and has tested it
+// before, in nlmsvc_retrieve_args; nfsd may go in between (see NlmsvcBinding).
 //
 // C: nlm_lookup_file, fs/lockd/svcsubs.c
 func (l *Lockd) NlmLookupFile(cur *kernel.Task, rqstp *sunrpc.SvcRqst, fh *NfsFh) (*NlmFile, uint32) {
@@ -65,8 +95,12 @@ func (l *Lockd) NlmLookupFile(cur *kernel.Task, rqstp *sunrpc.SvcRqst, fh *NfsFh
 	file.FCount.Init(&file.Obj, "f_count")
 	file.FBlocks.Init(&file.Obj, "f_blocks")
 
-	var status uint32
-	if file.FFile, status = l.NlmsvcOps.Load().Fopen(cur, rqstp, fh); status != 0 {
+	status := uint32(NLM_LCK_DENIED_NOLOCKS)
+	if ops := l.nlmsvcOpsGet(); ops != nil {
+		file.FFile, status = ops.Fopen(cur, rqstp, fh)
+		ops.put()
+	}
+	if status != 0 {
 		kernel.Kfree(file)
 		return nil, status
 	}
@@ -76,6 +110,8 @@ func (l *Lockd) NlmLookupFile(cur *kernel.Task, rqstp *sunrpc.SvcRqst, fh *NfsFh
 }
 
 // nlmDeleteFile closes a file that nobody uses and frees it. NlmFileMutex is held; may sleep.
+//
+// Differs: closes the file by itself if nfsd is gone, where 3.19 follows a NULL pointer (see NlmsvcBinding).
 //
 // C: nlm_delete_file, fs/lockd/svcsubs.c
 func (l *Lockd) nlmDeleteFile(cur *kernel.Task, file *NlmFile) {
@@ -88,7 +124,12 @@ func (l *Lockd) nlmDeleteFile(cur *kernel.Task, file *NlmFile) {
 		return
 	}
 	*pos = file.FNext
-	l.NlmsvcOps.Load().Fclose(cur, file.FFile)
+	if ops := l.nlmsvcOpsGet(); ops != nil {
+		ops.Fclose(cur, file.FFile)
+		ops.put()
+	} else {
+		l.Fs.Fput(file.FFile)
+	}
 	kernel.Kfree(file)
 }
 
@@ -175,16 +216,17 @@ func (l *Lockd) nlmFileInuse(file *NlmFile) bool {
 }
 
 // nlmTraverseFiles takes blocks, shares and locks of the hosts that match from all files, or from those that
-// isFailoverFile names, and closes the files that nobody uses any more. False if the file system fails. NlmFileMutex
-// is taken, and given back while a file is worked on; may sleep.
+// isFailoverFile names, and closes the files that nobody uses any more. ok: the file system did not fail; left: there
+// is something on a file that nobody works on. NlmFileMutex is taken, and given back while a file is worked on; may
+// sleep.
 //
 // Differs: the next file is looked up when NlmFileMutex is held again; the one that 3.19 has remembered may be freed
 // by then (ours). And see nlmTraverseLocks.
 //
 // C: nlm_traverse_files, fs/lockd/svcsubs.c
 func (l *Lockd) nlmTraverseFiles(cur *kernel.Task, host *NlmHost, match func(a, b *NlmHost) bool,
-	isFailoverFile func(file *NlmFile) bool) bool {
-	ok := true
+	isFailoverFile func(file *NlmFile) bool) (ok, left bool) {
+	ok = true
 	l.NlmFileMutex.Lock(cur)
 	for i := range l.NlmFiles {
 		for file := l.NlmFiles[i]; file != nil; {
@@ -201,14 +243,18 @@ func (l *Lockd) nlmTraverseFiles(cur *kernel.Task, host *NlmHost, match func(a, 
 
 			l.NlmFileMutex.Lock(cur)
 			next := file.FNext
-			if file.FCount.DecAndTest() && !l.nlmFileInuse(file) {
-				l.nlmDeleteFile(cur, file)
+			if file.FCount.DecAndTest() {
+				if l.nlmFileInuse(file) {
+					left = true
+				} else {
+					l.nlmDeleteFile(cur, file)
+				}
 			}
 			file = next
 		}
 	}
 	l.NlmFileMutex.Unlock(cur)
-	return ok
+	return ok, left
 }
 
 // NlmReleaseFile drops a reference and closes the file if there is nothing of a client on it any more. The file system
@@ -267,17 +313,23 @@ func (l *Lockd) NlmsvcMarkResources(cur *kernel.Task, net *sock.Net) {
 //
 // C: nlmsvc_free_host_resources, fs/lockd/svcsubs.c
 func (l *Lockd) NlmsvcFreeHostResources(cur *kernel.Task, host *NlmHost) {
-	if !l.nlmTraverseFiles(cur, host, nlmsvcSameHost, nil) {
+	if ok, _ := l.nlmTraverseFiles(cur, host, nlmsvcSameHost, nil); !ok {
 		l.Machine().Printk("lockd: couldn't remove all locks held by %s", host.HName)
 		l.Machine().BugOn(true, "nlmsvc_free_host_resources: locks are left")
 	}
 }
 
-// NlmsvcInvalidateAll takes from all clients all that they have. May sleep.
+// NlmsvcInvalidateAll takes from all clients all that they have. Called by the lockd thread; may sleep.
+//
+// Differs: again if something is left. A file system that answers later may just be locking for a request that was
+// given up, and take that back in a moment; 3.19 leaves the file open then, and its client in the host cache, with
+// nobody to look after them when lockd is gone (ours).
 //
 // C: nlmsvc_invalidate_all, fs/lockd/svcsubs.c
 func (l *Lockd) NlmsvcInvalidateAll(cur *kernel.Task) {
-	l.nlmTraverseFiles(cur, nil, nlmsvcIsClient, nil)
+	for ok, left := true, true; ok && left; {
+		ok, left = l.nlmTraverseFiles(cur, nil, nlmsvcIsClient, nil)
+	}
 }
 
 // NlmsvcUnlockAllBySb takes from all clients what they have on a file system, before it is unmounted: 0 or -EIO. Any
@@ -286,7 +338,7 @@ func (l *Lockd) NlmsvcInvalidateAll(cur *kernel.Task) {
 // C: nlmsvc_match_sb, nlmsvc_unlock_all_by_sb, fs/lockd/svcsubs.c
 func (l *Lockd) NlmsvcUnlockAllBySb(cur *kernel.Task, sb *fs.VFS) int {
 	matchSb := func(*NlmFile) bool { return sb == l.Fs }
-	if !l.nlmTraverseFiles(cur, nil, nlmsvcAlwaysMatch, matchSb) {
+	if ok, _ := l.nlmTraverseFiles(cur, nil, nlmsvcAlwaysMatch, matchSb); !ok {
 		return -kernel.EIO
 	}
 	return 0
@@ -300,7 +352,7 @@ func (l *Lockd) NlmsvcUnlockAllByIp(cur *kernel.Task, serverAddr *sunrpc.SockAdd
 	matchIp := func(host, _ *NlmHost) bool {
 		return host.HSrcaddr.SameIP(*serverAddr)
 	}
-	if !l.nlmTraverseFiles(cur, nil, matchIp, nil) {
+	if ok, _ := l.nlmTraverseFiles(cur, nil, matchIp, nil); !ok {
 		return -kernel.EIO
 	}
 	return 0
