@@ -89,7 +89,7 @@ func All() []*Scenario {
 	return []*Scenario{
 		lockdStart, callbackStart, carelessAdmin, startStopRestart, stopUnderLoad, resize, secondNet, faultInjection,
 		deferral, backchannelStop, backchannelNets, rpcGarbage, cbCompound, cbSession,
-		nlmLocks, lockdStopLocks, nlmRequests, nlmNfsd, nlmClient, nlmReboot,
+		nlmLocks, lockdStopLocks, nlmRequests, nlmNfsd, nlmClient, nlmReboot, nlmFailover,
 	}
 }
 

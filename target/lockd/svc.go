@@ -504,12 +504,12 @@ func (l *Lockd) LockdExitNet(cur *kernel.Task, net *sock.Net) {
 // nlmsvcVersions makes the version table of the program: 1, 3 and 4.
 //
 // C: nlmsvc_version, fs/lockd/svc.c
-func (l *Lockd) nlmsvcVersions() []*sunrpc.SvcVersion {
-	procs := l.nlmsvcProcedures()
+func nlmsvcVersions() []*sunrpc.SvcVersion {
+	procs := nlmProcedures(nlmsvcTable)
 	return []*sunrpc.SvcVersion{
 		1: {VsVers: 1, VsNproc: 17, VsProc: procs, VsXdrsize: NLMSVC_XDRSIZE},
 		3: {VsVers: 3, VsNproc: 24, VsProc: procs, VsXdrsize: NLMSVC_XDRSIZE},
-		4: {VsVers: 4, VsNproc: 24, VsProc: l.nlmsvcProcedures4(), VsXdrsize: NLMSVC_XDRSIZE},
+		4: {VsVers: 4, VsNproc: 24, VsProc: nlmProcedures(nlm4svcTable), VsXdrsize: NLMSVC_XDRSIZE},
 	}
 }
 
@@ -517,7 +517,7 @@ func (l *Lockd) nlmsvcVersions() []*sunrpc.SvcVersion {
 //
 // C: nlmsvc_program, fs/lockd/svc.c
 func (l *Lockd) nlmsvcProgram() *sunrpc.SvcProgram {
-	vers := l.nlmsvcVersions()
+	vers := nlmsvcVersions()
 	prog := &sunrpc.SvcProgram{
 		PgProg:         NLM_PROGRAM,
 		PgNvers:        uint32(len(vers)),
@@ -525,6 +525,7 @@ func (l *Lockd) nlmsvcProgram() *sunrpc.SvcProgram {
 		PgName:         "lockd",
 		PgClass:        "nfsd",
 		PgStats:        &sunrpc.SvcStat{},
+		PgData:         l,
 		PgAuthenticate: lockdAuthenticate,
 	}
 	prog.PgStats.Program = prog

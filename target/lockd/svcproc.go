@@ -113,7 +113,7 @@ func nlmsvcReply(resp *NlmRes) uint32 {
 // this host never makes, and the numbers that the protocol leaves out.
 //
 // C: nlmsvc_proc_null, fs/lockd/svcproc.c; nlm4svc_proc_null, fs/lockd/svc4proc.c
-func nlmsvcProcNull(_ *kernel.Task, _ *sunrpc.SvcRqst, _, _ *nlmVoid) uint32 {
+func (l *Lockd) nlmsvcProcNull(_ *kernel.Task, _ *sunrpc.SvcRqst, _, _ *nlmVoid) uint32 {
 	return sunrpc.RPC_SUCCESS
 }
 
@@ -378,29 +378,51 @@ func (l *Lockd) nlmsvcProcGrantedRes(cur *kernel.Task, _ *sunrpc.SvcRqst, argp *
 // nlmProc makes an entry of a procedure table from functions of definite types; words is the size of the reply.
 //
 // C: PROC, fs/lockd/svcproc.c
-func nlmProc[A, R any](name string, fn func(*kernel.Task, *sunrpc.SvcRqst, *A, *R) uint32,
+func nlmProc[A, R any](name string, fn func(*Lockd, *kernel.Task, *sunrpc.SvcRqst, *A, *R) uint32,
 	decode func(*sunrpc.SvcRqst, sunrpc.XdrPtr, *A) bool, encode func(*sunrpc.SvcRqst, sunrpc.XdrPtr, *R) bool,
-	words uint32) sunrpc.SvcProcedure {
-	return sunrpc.SvcProcedure{
-		PcFunc: func(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp, resp any) uint32 {
-			return fn(cur, rqstp, argp.(*A), resp.(*R))
+	words uint32) nlmProcedure {
+	return nlmProcedure{
+		fn: func(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp, resp any) uint32 {
+			return fn(rqstp.RqServer.SvProgram.PgData.(*Lockd), cur, rqstp, argp.(*A), resp.(*R))
 		},
-		PcDecode: func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp any) bool {
+		decode: func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp any) bool {
 			return decode(rqstp, p, argp.(*A))
 		},
-		PcEncode: func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, resp any) bool {
+		encode: func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, resp any) bool {
 			return encode(rqstp, p, resp.(*R))
 		},
-		PcNewArgs:    func() any { return new(A) },
-		PcNewRes:     func() any { return new(R) },
-		PcXdrressize: words,
-		PcName:       name,
+		newArgs: func() any { return new(A) },
+		newRes:  func() any { return new(R) },
+		words:   words,
+		name:    name,
 	}
 }
 
+// nlmProcedure is what is constant of an entry of a procedure table.
+type nlmProcedure struct {
+	fn              func(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp, resp any) uint32
+	decode          func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp any) bool
+	encode          func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, resp any) bool
+	newArgs, newRes func() any
+	words           uint32
+	name            string
+}
+
+// nlmProcedures makes the table of a service: the core counts calls in it.
+func nlmProcedures(table []nlmProcedure) []sunrpc.SvcProcedure {
+	procs := make([]sunrpc.SvcProcedure, len(table))
+	for i := range table {
+		pc, entry := &procs[i], &table[i]
+		pc.PcFunc, pc.PcDecode, pc.PcEncode = entry.fn, entry.decode, entry.encode
+		pc.PcNewArgs, pc.PcNewRes = entry.newArgs, entry.newRes
+		pc.PcXdrressize, pc.PcName = entry.words, entry.name
+	}
+	return procs
+}
+
 // nlmNullProc is an entry for a procedure that only has to be answered.
-func nlmNullProc(name string, words uint32) sunrpc.SvcProcedure {
-	return nlmProc(name, nlmsvcProcNull, nlmsvcDecodeVoid, nlmsvcEncodeVoid, words)
+func nlmNullProc(name string, words uint32) nlmProcedure {
+	return nlmProc(name, (*Lockd).nlmsvcProcNull, nlmsvcDecodeVoid, nlmsvcEncodeVoid, words)
 }
 
 // Words of a reply, for the space that is reserved before a procedure runs.
@@ -412,40 +434,43 @@ const (
 	nlm4Rg = 4                          // range, 64 bits
 )
 
+// nlmsvcTable and nlm4svcTable are made once: a machine needs them for every run.
+var nlmsvcTable, nlm4svcTable = nlmsvcProcedures(), nlmsvcProcedures4()
+
 // nlmsvcProcedures makes the procedures of versions 1 and 3, which share them: version 1 ends behind NSM_NOTIFY.
 // Each service has its own table, since the core counts calls in it.
 //
 // C: nlmsvc_procedures, fs/lockd/svcproc.c
-func (l *Lockd) nlmsvcProcedures() []sunrpc.SvcProcedure {
+func nlmsvcProcedures() []nlmProcedure {
 	lock, fh := nlmLockXdr(nlmDecodeLock), nlmFhXdr(nlmDecodeFh)
 	args, void := nlmProc[NlmArgs, NlmRes], nlmProc[NlmArgs, nlmVoid]
-	return []sunrpc.SvcProcedure{
+	return []nlmProcedure{
 		NLMPROC_NULL: nlmNullProc("NULL", 1),
-		NLMPROC_TEST: args("TEST", l.nlmsvcProcTest, lock.decodeTestargs, nlmsvcEncodeTestres,
+		NLMPROC_TEST: args("TEST", (*Lockd).nlmsvcProcTest, lock.decodeTestargs, nlmsvcEncodeTestres,
 			nlmCk+nlmSt+2+nlmNo+nlmRg),
-		NLMPROC_LOCK:        args("LOCK", l.nlmsvcProcLock, lock.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_CANCEL:      args("CANCEL", l.nlmsvcProcCancel, lock.decodeCancargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_UNLOCK:      args("UNLOCK", l.nlmsvcProcUnlock, lock.decodeUnlockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_GRANTED:     args("GRANTED", l.nlmsvcProcGranted, lock.decodeTestargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_TEST_MSG:    void("TEST_MSG", l.nlmsvcProcTestMsg, lock.decodeTestargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_LOCK_MSG:    void("LOCK_MSG", l.nlmsvcProcLockMsg, lock.decodeLockargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_CANCEL_MSG:  void("CANCEL_MSG", l.nlmsvcProcCancelMsg, lock.decodeCancargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_UNLOCK_MSG:  void("UNLOCK_MSG", l.nlmsvcProcUnlockMsg, lock.decodeUnlockargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_GRANTED_MSG: void("GRANTED_MSG", l.nlmsvcProcGrantedMsg, lock.decodeTestargs, nlmsvcEncodeVoid, 1),
+		NLMPROC_LOCK:        args("LOCK", (*Lockd).nlmsvcProcLock, lock.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_CANCEL:      args("CANCEL", (*Lockd).nlmsvcProcCancel, lock.decodeCancargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_UNLOCK:      args("UNLOCK", (*Lockd).nlmsvcProcUnlock, lock.decodeUnlockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_GRANTED:     args("GRANTED", (*Lockd).nlmsvcProcGranted, lock.decodeTestargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_TEST_MSG:    void("TEST_MSG", (*Lockd).nlmsvcProcTestMsg, lock.decodeTestargs, nlmsvcEncodeVoid, 1),
+		NLMPROC_LOCK_MSG:    void("LOCK_MSG", (*Lockd).nlmsvcProcLockMsg, lock.decodeLockargs, nlmsvcEncodeVoid, 1),
+		NLMPROC_CANCEL_MSG:  void("CANCEL_MSG", (*Lockd).nlmsvcProcCancelMsg, lock.decodeCancargs, nlmsvcEncodeVoid, 1),
+		NLMPROC_UNLOCK_MSG:  void("UNLOCK_MSG", (*Lockd).nlmsvcProcUnlockMsg, lock.decodeUnlockargs, nlmsvcEncodeVoid, 1),
+		NLMPROC_GRANTED_MSG: void("GRANTED_MSG", (*Lockd).nlmsvcProcGrantedMsg, lock.decodeTestargs, nlmsvcEncodeVoid, 1),
 		NLMPROC_TEST_RES:    nlmNullProc("TEST_RES", 1),
 		NLMPROC_LOCK_RES:    nlmNullProc("LOCK_RES", 1),
 		NLMPROC_CANCEL_RES:  nlmNullProc("CANCEL_RES", 1),
 		NLMPROC_UNLOCK_RES:  nlmNullProc("UNLOCK_RES", 1),
-		NLMPROC_GRANTED_RES: nlmProc("GRANTED_RES", l.nlmsvcProcGrantedRes, nlmsvcDecodeRes, nlmsvcEncodeVoid, 1),
-		NLMPROC_NSM_NOTIFY:  nlmProc("NSM_NOTIFY", l.nlmsvcProcSmNotify, nlmsvcDecodeReboot, nlmsvcEncodeVoid, 1),
+		NLMPROC_GRANTED_RES: nlmProc("GRANTED_RES", (*Lockd).nlmsvcProcGrantedRes, nlmsvcDecodeRes, nlmsvcEncodeVoid, 1),
+		NLMPROC_NSM_NOTIFY:  nlmProc("NSM_NOTIFY", (*Lockd).nlmsvcProcSmNotify, nlmsvcDecodeReboot, nlmsvcEncodeVoid, 1),
 		17:                  nlmNullProc("none", 1),
 		18:                  nlmNullProc("none", 1),
 		19:                  nlmNullProc("none", 1),
-		NLMPROC_SHARE:       args("SHARE", l.nlmsvcProcShare, fh.decodeShareargs, nlmsvcEncodeShareres, nlmCk+nlmSt+1),
-		NLMPROC_UNSHARE: args("UNSHARE", l.nlmsvcProcUnshare, fh.decodeShareargs, nlmsvcEncodeShareres,
+		NLMPROC_SHARE:       args("SHARE", (*Lockd).nlmsvcProcShare, fh.decodeShareargs, nlmsvcEncodeShareres, nlmCk+nlmSt+1),
+		NLMPROC_UNSHARE: args("UNSHARE", (*Lockd).nlmsvcProcUnshare, fh.decodeShareargs, nlmsvcEncodeShareres,
 			nlmCk+nlmSt+1),
-		NLMPROC_NM_LOCK:  args("NM_LOCK", l.nlmsvcProcNmLock, lock.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_FREE_ALL: void("FREE_ALL", l.nlmsvcProcFreeAll, nlmsvcDecodeNotify, nlmsvcEncodeVoid, 0),
+		NLMPROC_NM_LOCK:  args("NM_LOCK", (*Lockd).nlmsvcProcNmLock, lock.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_FREE_ALL: void("FREE_ALL", (*Lockd).nlmsvcProcFreeAll, nlmsvcDecodeNotify, nlmsvcEncodeVoid, 0),
 	}
 }
 
@@ -453,16 +478,16 @@ func (l *Lockd) nlmsvcProcedures() []sunrpc.SvcProcedure {
 // table names, on a request that consists of them alone. args is a *NlmArgs, for NSM_NOTIFY a *NlmReboot, for
 // GRANTED_RES a *NlmRes, else nil; it may alias octets. consumed is how many bytes the decoder asked for.
 func NlmDecodeArgs(proc uint32, octets []byte) (args any, consumed int, ok bool) {
-	return decodeArgs((*Lockd)(nil).nlmsvcProcedures(), proc, octets)
+	return decodeArgs(nlmsvcTable, proc, octets)
 }
 
 // Nlm4DecodeArgs is NlmDecodeArgs for version 4.
 func Nlm4DecodeArgs(proc uint32, octets []byte) (args any, consumed int, ok bool) {
-	return decodeArgs((*Lockd)(nil).nlmsvcProcedures4(), proc, octets)
+	return decodeArgs(nlm4svcTable, proc, octets)
 }
 
 // decodeArgs runs one decoder of a table. How far it read shows in how short the request may be said to be.
-func decodeArgs(procs []sunrpc.SvcProcedure, proc uint32, octets []byte) (args any, consumed int, ok bool) {
+func decodeArgs(procs []nlmProcedure, proc uint32, octets []byte) (args any, consumed int, ok bool) {
 	if proc >= uint32(len(procs)) {
 		return nil, 0, false
 	}
@@ -470,8 +495,8 @@ func decodeArgs(procs []sunrpc.SvcProcedure, proc uint32, octets []byte) (args a
 	try := func(n int) bool {
 		rqstp := &sunrpc.SvcRqst{}
 		rqstp.RqArg.Head = sunrpc.KvecOf(octets, uint64(n))
-		args = pc.PcNewArgs()
-		return pc.PcDecode(rqstp, rqstp.RqArg.Head.P(), args)
+		args = pc.newArgs()
+		return pc.decode(rqstp, rqstp.RqArg.Head.P(), args)
 	}
 	if !try(len(octets)) {
 		return nil, 0, false

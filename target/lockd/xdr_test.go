@@ -285,14 +285,14 @@ func TestRange(t *testing.T) {
 // encode writes a result over what a reply page held before.
 func encode(t *testing.T, vers, proc uint32, res any) []byte {
 	t.Helper()
-	procs := (*Lockd)(nil).nlmsvcProcedures()
+	procs := nlmsvcTable
 	if vers == 4 {
-		procs = (*Lockd)(nil).nlmsvcProcedures4()
+		procs = nlm4svcTable
 	}
 	rqstp := &sunrpc.SvcRqst{}
 	mem := bytes.Repeat([]byte{0xee}, sunrpc.PAGE_SIZE)
 	rqstp.RqRes.Head = sunrpc.KvecOf(mem, 0)
-	if !procs[proc].PcEncode(rqstp, rqstp.RqRes.Head.P(), res) {
+	if !procs[proc].encode(rqstp, rqstp.RqRes.Head.P(), res) {
 		t.Errorf("version %d procedure %d: does not encode", vers, proc)
 	}
 	return rqstp.RqRes.Head.Bytes()
