@@ -41,7 +41,7 @@ With --against it asks another server, and shows how far it is from each kernel;
 	fs.StringSliceVar(&opt.Kernels, "kernel", nil, "compare with these kernels alone, `NAME,...` of 6.1, 6.12, 6.18, 7.3")
 	fs.StringVar(&opt.Case, "case", "", "report these cases alone, a `PATTERN` as of file names; what leads to them is played")
 	fs.StringVar(&opt.Against, "against", "", "ask the lockd or callback service at `HOST:PORT` instead, over UDP and TCP")
-	fs.StringVar(&readme, "readme", "", "write the tables into this `FILE`, between the conformance markers")
+	fs.StringVar(&readme, "readme", "", "write the counts into this `FILE`, between the conformance markers,\nand the differences into corpus/kernel/README.md")
 	addJSON(fs, "the results")
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -81,11 +81,7 @@ With --against it asks another server, and shows how far it is from each kernel;
 			return err
 		}
 		if readme != "" {
-			var b bytes.Buffer
-			if err := report.Markdown(&b); err != nil {
-				return err
-			}
-			if err := replaceBlock(readme, "conformance", b.String()); err != nil {
+			if err := writeConformance(readme, opt.Folder, report); err != nil {
 				return err
 			}
 		}
@@ -95,6 +91,17 @@ With --against it asks another server, and shows how far it is from each kernel;
 		return nil
 	}
 	return cmd
+}
+
+// writeConformance writes the counts into readme, and what differs into the page beside the recordings.
+func writeConformance(readme, folder string, report *replay.Report) error {
+	var counts, differences bytes.Buffer
+	report.CountsTable(&counts)
+	report.DifferencesTable(&differences)
+	if err := replaceBlock(readme, "conformance", counts.String()); err != nil {
+		return err
+	}
+	return replaceBlock(filepath.Join(folder, "README.md"), "differences", differences.String())
 }
 
 // checkConformance says what is wrong with the flags by themselves.

@@ -51,7 +51,7 @@ func TestDocs(t *testing.T) {
 	if n := strings.Count(page(t, "ARCHITECTURE.md"), "\n"); n >= 150 {
 		t.Errorf("ARCHITECTURE.md has %d lines; it is to be read at one go, in less than 150", n)
 	}
-	for _, block := range []string{"run", "verdict", "track-record"} {
+	for _, block := range []string{"run", "verdict", "track-record", "conformance"} {
 		if err := checkBlock("../README.md", block); err != nil {
 			t.Error(err)
 		}

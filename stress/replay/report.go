@@ -237,21 +237,23 @@ func (r *Report) Summary() Summary {
 	return s
 }
 
-// Markdown writes the tables for a page.
-func (r *Report) Markdown(w io.Writer) error {
+// CountsTable writes the counts, for a page: kernels across, groups down.
+func (r *Report) CountsTable(w io.Writer) {
 	for i, row := range r.rows() {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
 		if i == 0 {
 			fmt.Fprintf(w, "|%s\n", strings.Repeat(" --- |", len(row)))
 		}
 	}
-	fmt.Fprintf(w, "\nEach cell: equal / different, explained / different, unexplained. What differs:\n\n")
+	for _, s := range r.skipped() {
+		fmt.Fprintf(w, "\n%s\n", s)
+	}
+}
+
+// DifferencesTable writes what differs and why, for a page.
+func (r *Report) DifferencesTable(w io.Writer) {
 	fmt.Fprintf(w, "| cases | unlike | records | what the port does | where that is decided |\n| --- | --- | --- | --- | --- |\n")
 	for _, u := range r.used() {
 		fmt.Fprintf(w, "| `%s` | %s | %d | %s | %s |\n", u.Case, strings.Join(u.kernels, ", "), u.records, u.Reason, u.Source)
 	}
-	for _, s := range r.skipped() {
-		fmt.Fprintf(w, "\n%s\n", s)
-	}
-	return nil
 }

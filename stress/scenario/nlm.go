@@ -212,6 +212,9 @@ func (h *lockHosts) settle(cur *kernel.Task) {
 	for slices.ContainsFunc(h.w.M.LiveObjects(), pending) {
 		kernel.ScheduleTimeoutUninterruptible(cur, 2)
 	}
+	if h.w.P.Get("async") == 1 {
+		kernel.ScheduleTimeoutUninterruptible(cur, 2) // its clock is set even where nobody is left to be answered
+	}
 }
 
 // locker is a client host with one process that locks. Over UDP it has one socket for all that it says and hears, and

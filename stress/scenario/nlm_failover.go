@@ -17,7 +17,8 @@ var nlmFailover = &Scenario{
 		{Name: "clients", Doc: "clients; the first one holds, the others wait", Default: 2, Min: 2, Max: 3, Amount: true},
 		protoParam,
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
-		{Name: "release", Doc: "meanwhile, 1: the first client releases its locks; 2: the others cancel", Default: 1, Max: 2},
+		{Name: "release", Doc: "meanwhile, 1: the first client releases its locks; 2: the others cancel; 3: the others " +
+			"only begin to ask", Default: 1, Max: 3},
 		asyncParam,
 		rpcbindParam,
 	},
@@ -30,6 +31,9 @@ var nlmFailover = &Scenario{
 		w.lockdUp(cur, w.Init)
 		w.endGrace(w.Init)
 		for i, c := range h.lockers {
+			if i > 0 && w.P.Get("release") == 3 {
+				break
+			}
 			c.spawn(cur, func(cur *kernel.Task) {
 				for _, inode := range h.files {
 					if c.take(cur, inode, true) == history.Blocked && i == 0 {
@@ -45,6 +49,8 @@ var nlmFailover = &Scenario{
 					switch {
 					case i > 0 && w.P.Get("release") == 2:
 						c.giveUp(cur, inode)
+					case i > 0 && w.P.Get("release") == 3:
+						c.take(cur, inode, true)
 					case i > 0:
 						c.await(cur, hurry)
 					case w.P.Get("release") == 1:
