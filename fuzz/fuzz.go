@@ -46,8 +46,13 @@ type plan struct {
 // patience is how long one input may take. Go's engine gives up after ten seconds, without a word about where.
 const patience = 5 * time.Second
 
-// maxSteps bounds a run: the longest sound one has a tenth of that.
-const maxSteps = 200_000
+// maxSteps bounds a run: the longest sound one has a quarter of that at most. An endless loop inside the machine must
+// come to it, and be run again with a record and drawn, long before patience is over.
+const maxSteps = 40_000
+
+// drawn is how many operations of a failing run are looked at for the drawing, the last ones: that takes time which
+// grows with their square where a loop repeats them.
+const drawn = 3_000
 
 // outcome is what one execution came to.
 type outcome struct {
@@ -139,8 +144,9 @@ func explain(target string, m *kernel.Machine, p *plan, wrong string, hash uint6
 	}
 	if worst := res.Worst(); worst != nil {
 		b.WriteByte('\n')
+		events := res.Events[max(0, len(res.Events)-drawn):]
 		report.Text(&b, &report.Failure{
-			Scenario: p.scenario.Name, Finding: worst, Events: res.Events, Pending: res.Pending, Backend: "sim",
+			Scenario: p.scenario.Name, Finding: worst, Events: events, Pending: res.Pending, Backend: "sim",
 			Chooser: "bytes", Steps: res.Steps, Preemptions: count.Preemptions,
 		})
 	}

@@ -7,9 +7,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/seed17199236/svcfuzz/stress/scenario"
+	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -102,6 +106,30 @@ func TestDeterministic(t *testing.T) {
 			t.Errorf("%s: %d inputs gave %d runs, the longest of %d steps", target.name, len(inputs), len(different), longest)
 		}
 		t.Logf("%s: %d inputs, %d different runs, the longest of %d steps", target.name, len(inputs), len(different), longest)
+	}
+}
+
+// loop is a loop that goes round in visible operations.
+type loop struct {
+	kernel.Obj
+	lock kernel.Spinlock
+}
+
+// TestEndlessLoop: a loop inside the machine is a finding of the machine's, with a drawing, not a fault of the suite.
+func TestEndlessLoop(t *testing.T) {
+	out := execute("loop", func() *plan {
+		return &plan{about: func() string { return "" }, scenario: &scenario.Scenario{Name: "loop",
+			Main: func(_ *kernel.Task, w *scenario.World) {
+				l := kernel.StaticObj[loop](w.M, "loop")
+				l.lock.Init(&l.Obj, "lock")
+				for {
+					l.lock.Lock()
+					l.lock.Unlock()
+				}
+			}}}
+	})
+	if f := out.failure; f == nil || !strings.HasPrefix(f.Title, "hang: livelock") || !strings.Contains(f.Text, "spin_lock") {
+		t.Fatalf("an endless loop is reported as: %v", f)
 	}
 }
 

@@ -86,7 +86,7 @@ func runLibnfs(ctx context.Context, c *Checks) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer func() { _ = s.stop() }()
 	handles, err := fileHandles(inside)
 	if err != nil {
 		return err

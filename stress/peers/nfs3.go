@@ -130,8 +130,8 @@ func serveFiles(srv *rpcclient.Server, fs *fileServer) {
 
 // lookup answers LOOKUP.
 func (fs *fileServer) lookup(r *reader) []byte {
-	dir, name := r.opaque(), string(r.opaque())
-	fh := fs.files[name]
+	dir := r.opaque()
+	fh := fs.files[string(r.opaque())]
 	if !bytes.Equal(dir, fs.root) || fh == nil {
 		return append(words(nfs3NoEnt), fs.postOp(fs.root)...)
 	}

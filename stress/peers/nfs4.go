@@ -24,8 +24,6 @@ const (
 	opSetclientid        = 35
 	opSetclientidConfirm = 36
 
-	nfs4Delay = 10008
-
 	delegateNone, delegateRead = 0, 1
 )
 

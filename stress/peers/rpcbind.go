@@ -41,7 +41,7 @@ func runRpcbind(ctx context.Context, c *Checks) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer func() { _ = s.stop() }()
 	if err := c.seenFromOutside(ctx, s); err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (c *Checks) rpcbindDies(ctx context.Context, rb **process) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer func() { _ = s.stop() }()
 	(*rb).kill()
 	port := s.port("lockd", "tcp")
 	out, err := output(ctx, "rpcinfo", "-a", uaddr(port), "-T", "tcp", nlm, "4")
@@ -155,7 +155,7 @@ func (c *Checks) rpcbindDies(ctx context.Context, rb **process) error {
 	if s, err = serve(ctx, server.Config{Rpcbind: rpcbind.DefaultSocket}); err != nil {
 		return err
 	}
-	defer s.stop()
+	defer func() { _ = s.stop() }()
 	list, err := registered(ctx)
 	if err != nil {
 		return err

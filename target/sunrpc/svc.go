@@ -243,7 +243,7 @@ type SvcProgram struct {
 	PgName         string
 	PgClass        string
 	PgStats        *SvcStat
-	PgData         any // the module's own, for its procedures
+	PgData         any                                        // the module's own, for its procedures
 	PgAuthenticate func(cur *kernel.Task, rqstp *SvcRqst) int // one of SVC_OK ... SVC_COMPLETE
 }
 
