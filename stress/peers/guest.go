@@ -315,6 +315,17 @@ func boot(ctx context.Context, k *kernelTree, initrd, dir string) (*guest, error
 	return g, nil
 }
 
+// blame says whether the guest's own death explains err: some kernels do not bear some emulators for long.
+func (g *guest) blame(err error) error {
+	select {
+	case <-g.qemu.ended:
+		text, _ := os.ReadFile(g.console)
+		return fmt.Errorf("%w; the guest has died: %s %s", err, lastLines(text), lastLines(g.qemu.noise.Bytes()))
+	case <-time.After(time.Second):
+		return err
+	}
+}
+
 // sh runs a script in the guest and returns what it said. The error tells a status other than 0.
 func (g *guest) sh(ctx context.Context, script string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

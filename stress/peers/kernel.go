@@ -98,7 +98,7 @@ func runKernel(ctx context.Context, c *Checks) error {
 	serveFiles(srv, &fileServer{root: st.handles[""], files: st.handles})
 	for _, part := range []func(context.Context) error{st.locks, st.blocks, st.reboots, st.callsBack, st.recorded} {
 		if err := part(ctx); err != nil {
-			return err
+			return g.blame(err)
 		}
 	}
 	return st.s.stop()

@@ -50,7 +50,7 @@ var nlmFailover = &Scenario{
 					case i > 0 && w.P.Get("release") == 2:
 						c.giveUp(cur, inode)
 					case i > 0 && w.P.Get("release") == 3:
-						c.take(cur, inode, true)
+						c.take(cur, inode, w.P.Get("async") == 0) // an asynchronous file has all requests wait
 					case i > 0:
 						c.await(cur, hurry)
 					case w.P.Get("release") == 1:
