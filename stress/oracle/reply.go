@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/seed17199236/svcfuzz/stress/wire"
@@ -30,6 +31,7 @@ type Exchange struct {
 
 	Optional bool // the service may go away meanwhile, or was made to fail: no answer is fine, a wrong one is not
 	Silent   bool // it deserves no answer, and must get none
+	Runt     bool // no more than an XID: what lies behind it in memory decides whether it is answered, and with what
 	poor     bool // there was no memory at some moment: the call may be refused for want of it
 
 	Sent    bool
@@ -85,6 +87,8 @@ func (x *Exchange) check() (title, text string) {
 		return "a connection ends within a reply", ""
 	case len(x.Replies) > 1:
 		return "a request is answered more than once", fmt.Sprintf("%d answers", len(x.Replies))
+	case x.Runt:
+		return x.judgeRunt()
 	case len(x.Replies) > 0 && x.Silent:
 		return "an answer to what deserves none", fmt.Sprintf("% x", x.Replies[0])
 	case len(x.Replies) == 0 && !x.Optional && !x.Sent:
@@ -97,6 +101,24 @@ func (x *Exchange) check() (title, text string) {
 		return "an answer without a request", fmt.Sprintf("% x", x.Replies[0])
 	}
 	return x.judge(x.Replies[0])
+}
+
+// judgeRunt returns what is wrong with the answer to a runt, "" if nothing: there need not be one, and it can be that
+// of any call, but it is a reply, to the runt.
+func (x *Exchange) judgeRunt() (title, text string) {
+	if len(x.Replies) == 0 {
+		return "", ""
+	}
+	b := x.Replies[0]
+	switch {
+	case !x.Sent:
+		return "an answer without a request", fmt.Sprintf("% x", b)
+	case len(b) < 8 || binary.BigEndian.Uint32(b[4:]) != uint32(wire.REPLY):
+		return "a malformed reply", fmt.Sprintf("% x", b)
+	case binary.BigEndian.Uint32(b) != x.Xid:
+		return "a reply to somebody else", fmt.Sprintf("xid %#x: % x", binary.BigEndian.Uint32(b), b)
+	}
+	return "", ""
 }
 
 // judge returns what is wrong with the one reply, "" if nothing.

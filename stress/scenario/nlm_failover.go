@@ -19,7 +19,6 @@ var nlmFailover = &Scenario{
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
 		{Name: "release", Doc: "meanwhile, 1: the first client releases its locks; 2: the others cancel; 3: the others " +
 			"only begin to ask", Default: 1, Max: 3},
-		asyncParam,
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {
@@ -50,7 +49,7 @@ var nlmFailover = &Scenario{
 					case i > 0 && w.P.Get("release") == 2:
 						c.giveUp(cur, inode)
 					case i > 0 && w.P.Get("release") == 3:
-						c.take(cur, inode, w.P.Get("async") == 0) // an asynchronous file has all requests wait
+						c.take(cur, inode, true)
 					case i > 0:
 						c.await(cur, hurry)
 					case w.P.Get("release") == 1:

@@ -195,6 +195,11 @@ func TestScenarios(t *testing.T) {
 		{"nlm-locks", "async=1,proto=2"}, {"nlm-locks", "stop=2"}, {"nlm-locks", "stop=2,proto=1,async=1"},
 		{"lockd-stop-locks", ""}, {"lockd-stop-locks", "clients=3,proto=2,files=2"},
 		{"lockd-stop-locks", "release=0,proto=1"}, {"lockd-stop-locks", "async=1"},
+		{"lockd-stop-locks", "release=2"},
+		{"nlm-requests", "ask=0"}, {"nlm-requests", "ask=1"}, {"nlm-requests", "ask=2"}, {"nlm-requests", "ask=3"},
+		{"nlm-requests", "ask=4"}, {"nlm-requests", "ask=5"}, {"nlm-requests", "ask=3,stop=2"},
+		{"nlm-nfsd", ""}, {"nlm-nfsd", "clients=2,proto=2,files=2"}, {"nlm-client", "waiters=3"}, {"nlm-reboot", ""},
+		{"nlm-failover", ""}, {"nlm-failover", "clients=3,release=2,proto=1"}, {"nlm-failover", "release=3,files=2"},
 	} {
 		t.Run(c[0]+" "+c[1], func(t *testing.T) { both(t, c[0], c[1]) })
 	}

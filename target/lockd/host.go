@@ -106,7 +106,8 @@ func (l *Lockd) nlmAllocHost(cur *kernel.Task, ni *nlmLookupHostInfo, nsm *NsmHa
 	host.HCount.Preset(1)
 	host.HMutex.Init(&host.Obj, "h_mutex")
 	host.HNextrebind = l.Machine().Jiffies() + NLM_HOST_REBIND
-	host.HExpires = l.Machine().Jiffies() + NLM_HOST_EXPIRE
+	host.HExpires.Init(&host.Obj, "h_expires")
+	host.HExpires.Preset(l.Machine().Jiffies() + NLM_HOST_EXPIRE)
 	host.HNsmhandle = nsm
 	host.Net = ni.net
 	return host
@@ -325,7 +326,7 @@ func (l *Lockd) NlmRebindHost(cur *kernel.Task, host *NlmHost) {
 func (l *Lockd) NlmGetHost(host *NlmHost) *NlmHost {
 	if host != nil {
 		host.HCount.Inc()
-		host.HExpires = l.Machine().Jiffies() + NLM_HOST_EXPIRE
+		host.HExpires.Store(l.Machine().Jiffies() + NLM_HOST_EXPIRE)
 	}
 	return host
 }
@@ -454,7 +455,7 @@ func (l *Lockd) nlmGcHosts(cur *kernel.Task, net *sock.Net, all bool) {
 	for _, bucket := range l.NlmServerHosts {
 		for _, host := range bucket { // the bucket as it was
 			if net != nil && host.Net != net || host.HCount.Read() != 0 || host.HInuse ||
-				!all && l.Machine().Jiffies() < host.HExpires {
+				!all && l.Machine().Jiffies() < host.HExpires.Load() {
 				continue
 			}
 			l.nlmDestroyHostLocked(cur, host)

@@ -132,9 +132,9 @@ type NlmHost struct {
 	HState      uint32 // NlmHostMutex
 	HNsmstate   uint32 // NlmHostMutex
 	HCount      kernel.Atomic
-	HMutex      kernel.Mutex   // the making of HRpcclnt, and the start of calls
-	HNextrebind kernel.Jiffies // HMutex
-	HExpires    kernel.Jiffies // not collected before; whoever takes a reference, read only when there is none
+	HMutex      kernel.Mutex               // the making of HRpcclnt, and the start of calls
+	HNextrebind kernel.Jiffies             // HMutex
+	HExpires    kernel.Var[kernel.Jiffies] // not collected before; written by whoever takes a reference, without lock
 	HNsmhandle  *NsmHandle
 	Net         *sock.Net
 }

@@ -158,7 +158,7 @@ func TestTraversal(t *testing.T) {
 // TestTraversalOfBucket is TestTraversal with two files in one bucket, of which one is closed meanwhile.
 func TestTraversalOfBucket(t *testing.T) {
 	run := 0
-	locking(t, 1000, func(cur *kernel.Task, w *lockWorld) {
+	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
 		run++
 		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
 			w.fail("up: %s", kernel.ErrName(err))
@@ -218,7 +218,7 @@ func (w *lockWorld) fh(inode *fs.Inode) (fh [NFS_MAXFHSIZE]byte) {
 // works on it.
 func TestUnlockAll(t *testing.T) {
 	run := 0
-	locking(t, 800, func(cur *kernel.Task, w *lockWorld) {
+	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
 		run++
 		p := newPeer(cur, w, 1)
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
