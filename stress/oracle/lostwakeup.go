@@ -95,7 +95,9 @@ func hasWork(xprt *sunrpc.SvcXprt) bool {
 	if f.Peek(sunrpc.XPT_CONN) || f.Peek(sunrpc.XPT_CLOSE) {
 		return true
 	}
-	return (f.Peek(sunrpc.XPT_DATA) || f.Peek(sunrpc.XPT_DEFERRED)) && hasSpace(xprt)
+	// DEFERRED alone is no work: who gives a deferred request up sets it as well, and whoever looks clears it.
+	deferred := f.Peek(sunrpc.XPT_DEFERRED) && len(xprt.XptDeferred.Peek()) > 0
+	return (f.Peek(sunrpc.XPT_DATA) || deferred) && hasSpace(xprt)
 }
 
 // hasSpace is xpo_has_wspace of the socket classes without its visible operations.

@@ -19,6 +19,7 @@ var nlmFailover = &Scenario{
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
 		{Name: "release", Doc: "meanwhile, 1: the first client releases its locks; 2: the others cancel; 3: the others " +
 			"only begin to ask", Default: 1, Max: 3},
+		asyncParam,
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {

@@ -20,6 +20,7 @@ type plocks struct {
 	opsLock kernel.Spinlock
 	ops     []*plockOp     // not answered, oldest first; opsLock
 	delay   kernel.Jiffies // until an answer comes; opsLock
+	again   kernel.Jiffies // until those that wait for a conflict are looked at again; opsLock
 	answer  int            // 0: as the locks are; -errno: what every lock is answered with; opsLock
 	work    kernel.DelayedWork
 }
@@ -88,6 +89,7 @@ func (p *plocks) lock(cur *kernel.Task, filp *File, cmd int, fl *FileLock) int {
 	p.opsLock.Lock()
 	p.ops = append(p.ops, op)
 	delay := p.delay
+	p.again = delay
 	p.opsLock.Unlock()
 	p.work.Schedule(delay)
 	return FILE_LOCK_DEFERRED
@@ -132,10 +134,11 @@ func (p *plocks) done(op *plockOp) {
 }
 
 // deliver answers all ops that can be answered; those that have to wait for a conflict are looked at again after the
-// same delay.
+// same delay, then after twice that, up to a second: who waits for long costs little.
 func (p *plocks) deliver(cur *kernel.Task) {
 	p.opsLock.Lock()
-	n, delay := len(p.ops), p.delay
+	n, again := len(p.ops), p.again
+	p.again = min(max(2*again, 1), kernel.HZ)
 	p.opsLock.Unlock()
 	for ; n > 0; n-- {
 		p.opsLock.Lock()
@@ -153,7 +156,7 @@ func (p *plocks) deliver(cur *kernel.Task) {
 			p.opsLock.Lock()
 			p.ops = append(p.ops, op)
 			p.opsLock.Unlock()
-			p.work.Schedule(delay)
+			p.work.Schedule(again)
 		}
 	}
 }

@@ -818,7 +818,7 @@ func TestAsyncCancel(t *testing.T) {
 		w.want("cancelled", "")
 		first := p.send(cur, p.lockMsg(2, wr, 0, 10, false, false))
 		p.expect("unlock", p.unlock(cur, 2, 0, 10), NLM_LCK_GRANTED)
-		p.status(cur, first, 10_000)
+		p.pump(cur, 10_000, func() bool { return p.replies[first] != nil }) // what was given up need not be answered
 		p.pump(cur, 100, func() bool { return false })
 		p.expect("unlock", p.unlock(cur, 2, 0, 10), NLM_LCK_GRANTED)
 		w.want("unlocked", "")
