@@ -32,7 +32,7 @@ type Exchange struct {
 	Optional bool // the service may go away meanwhile, or was made to fail: no answer is fine, a wrong one is not
 	Silent   bool // it deserves no answer, and must get none
 	Runt     bool // no more than an XID: what lies behind it in memory decides whether it is answered, and with what
-	poor     bool // there was no memory at some moment: the call may be refused for want of it
+	poor     bool // there was no memory or no patience at some moment: the call may be refused for want of it
 
 	Sent    bool
 	Err     int      // -errno that ended the wait, if there was no answer
@@ -69,9 +69,13 @@ func statusOf(r *wire.Reply) Status {
 func checkReplies(s *Subject) {
 	// Where a step failed, or time was made to pass quicker than the machine works, a request may go unanswered.
 	poor := s.M.Departed(kernel.DecideAlloc) > 0
-	excused := poor || s.M.Departed(kernel.DecideTimer) > 0
+	hurried := s.M.Departed(kernel.DecideTimer) > 0
+	excused := poor || hurried
 	for _, x := range s.Exchanges {
-		x.Optional, x.poor = x.Optional || excused, poor
+		x.Optional, x.poor = x.Optional || excused, excused
+		if hurried {
+			x.Look = nil // a client that lost patience went on, and what it asked about may be over
+		}
 		title, text := x.check()
 		if title != "" {
 			s.fire("reply", title, fmt.Sprintf("%s, xid %#x: %s", x.Who, x.Xid, text))

@@ -195,7 +195,7 @@ func (s *Mount) End(cur *kernel.Task, wait func()) {
 		return
 	}
 	settle(cur) // the state manager may still be at work
-	if s.ok && s.w.M.Departed(kernel.DecideAlloc) == 0 {
+	if s.ok && s.w.M.Departed(kernel.DecideAlloc)+s.w.M.Departed(kernel.DecideTimer) == 0 {
 		seen := map[string]int{}
 		for _, d := range s.clp.Delegreturns() {
 			seen[string(d.Fh)]++

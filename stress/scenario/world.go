@@ -95,7 +95,12 @@ func within(cur *kernel.Task, what string, call func()) {
 }
 
 // settle waits until nobody has anything to do, so that the oracles see the services up and at rest.
-func settle(cur *kernel.Task) { kernel.ScheduleTimeoutUninterruptible(cur, 1) }
+func settle(cur *kernel.Task) {
+	m := cur.Machine()
+	for end := m.Jiffies() + 1; m.Jiffies() < end; { // a sleep may end for no reason
+		kernel.ScheduleTimeoutUninterruptible(cur, end-m.Jiffies())
+	}
+}
 
 // report files a finding of the scenario itself under the name of the oracle that it belongs to.
 func (w *World) report(name, title, text string) {

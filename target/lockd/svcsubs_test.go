@@ -72,7 +72,7 @@ func TestReboot(t *testing.T) {
 			w.fail("not granted what the dead host had")
 		}
 		w.want("rebooted", "3W0-9")
-		if p.granted(cur, 2, 1, 100) {
+		if p.pump(cur, 100, func() bool { return p.grants[2] > 0 }) {
 			w.fail("granted to what died with the host")
 		}
 		p.expect("lock", p.lock(cur, 1, wr, 0, 1, false), NLM_LCK_DENIED)
