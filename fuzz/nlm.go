@@ -357,6 +357,8 @@ func (s *nlmSession) silence(c *nlmCall, args []byte) {
 }
 
 // poison overwrites what the last request lay in.
+//
+//go:norace
 func (s *nlmSession) poison(w *scenario.World) {
 	if s.early {
 		return // lockd may be gone

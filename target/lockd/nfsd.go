@@ -12,7 +12,9 @@ import (
 //
 // C: nfsd_lockd_init, fs/nfsd/lockd.c
 func (l *Lockd) NfsdLockdInit(v *fs.VFS) {
-	l.Fs = v
+	if l.Fs != v { // nfsd comes back to the same files while lockd looks at them
+		l.Fs = v
+	}
 	l.NlmsvcOps.Store(NewBinding(v))
 }
 
