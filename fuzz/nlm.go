@@ -164,7 +164,7 @@ type nlmSession struct {
 	late  *fs.Inode // the asynchronous one
 	files [nlmFiles][]byte
 	conns map[uint16]*sock.Conn
-	gone  bool // lockd was asked to go down
+	gone  kernel.Atomic // 1: lockd was asked to go down
 	wrong string
 }
 
@@ -200,11 +200,11 @@ func (s *nlmSession) main(cur *kernel.Task, w *scenario.World) {
 	if !s.early {
 		kernel.Join(cur, tasks[0])
 	}
-	s.gone = true
+	s.gone.Set(1)
 	done = cur.Within(startLimit, "lockd down")
 	lockdService.down(cur, w)
 	done()
-	w.Lockd.NlmsvcOps.Store(nil)
+	w.Lockd.NlmsvcOps.Assign(nil)
 	for _, t := range tasks {
 		kernel.Join(cur, t)
 	}
@@ -221,6 +221,7 @@ func (s *nlmSession) main(cur *kernel.Task, w *scenario.World) {
 // export makes the file system.
 func (s *nlmSession) export(cur *kernel.Task, w *scenario.World) {
 	s.v = fs.New(cur, w.M)
+	s.gone.Init(&s.v.Obj, "gone")
 	s.late = s.v.Create("late", false, 3)
 	if s.async {
 		s.v.SetAsync(s.late, 2)
@@ -234,7 +235,7 @@ func (s *nlmSession) export(cur *kernel.Task, w *scenario.World) {
 	s.v.Remove(gone)
 	w.Lockd.Fs = s.v
 	if s.nfsd {
-		w.Lockd.NlmsvcOps.Store(lockd.NewBinding(s.v))
+		w.Lockd.NlmsvcOps.Assign(lockd.NewBinding(s.v))
 	}
 	if !s.grace {
 		ln := w.Lockd.LockdNet(w.Init)
@@ -250,7 +251,7 @@ func (s *nlmSession) portmapper(cur *kernel.Task, net *sock.Net) {
 	}
 	defer conn.Close()
 	buf := make([]byte, 512)
-	for !s.gone {
+	for s.gone.Read() == 0 {
 		n, from := conn.ReadFrom(cur, buf, kernel.HZ/2)
 		if n < 24 {
 			continue
@@ -283,7 +284,7 @@ func (s *nlmSession) client(cur *kernel.Task, w *scenario.World) {
 		msg := append(words(nil, xid, 0, 2, lockdService.prog, c.vers, c.proc, 0, 0, 0, 0), args...)
 		reply := s.exchange(cur, conn, msg, xid)
 		if reply == nil {
-			if s.gone || s.wrong != "" {
+			if s.gone.Read() != 0 || s.wrong != "" {
 				return
 			}
 			s.silence(&c, args)

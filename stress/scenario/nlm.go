@@ -158,7 +158,7 @@ func (w *World) newLockHosts(cur *kernel.Task, n int, early bool) *lockHosts {
 		}
 		h.files = append(h.files, inode)
 	}
-	w.Lockd.NlmsvcOps.Store(lockd.NewBinding(w.Lockd.Fs))
+	w.Lockd.NlmsvcOps.Assign(lockd.NewBinding(w.Lockd.Fs))
 	clock := history.Wall()
 	if w.M.Sim() {
 		clock = history.Steps()

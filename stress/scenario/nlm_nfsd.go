@@ -14,6 +14,7 @@ var nlmNfsd = &Scenario{
 		{Name: "clients", Doc: "clients, each with one process", Default: 1, Min: 1, Max: 2, Amount: true},
 		protoParam,
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
+		{Name: "back", Doc: "0: nfsd stays away", Default: 1, Max: 1},
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {
@@ -34,8 +35,10 @@ var nlmNfsd = &Scenario{
 		nfsd := w.M.Spawn(cur, "nfsd", func(cur *kernel.Task) {
 			w.Arrive(cur)
 			w.Lockd.NfsdLockdShutdown(cur)
-			w.Arrive(cur)
-			w.Lockd.NfsdLockdInit(w.Lockd.Fs)
+			if w.P.Get("back") == 1 {
+				w.Arrive(cur)
+				w.Lockd.NfsdLockdInit(w.Lockd.Fs)
+			}
 		})
 		h.join(cur)
 		kernel.Join(cur, nfsd)

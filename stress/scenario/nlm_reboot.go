@@ -76,6 +76,7 @@ func (h *lockHosts) reboot(cur *kernel.Task, net *sock.Net) {
 func (c *locker) rebooted(cur *kernel.Task) {
 	w := c.h.w
 	args := &wire.Sm_status{Mon_name: c.name, State: 3}
+	w.Lockd.NlmHostMutex.Lock(cur)
 	for _, bucket := range w.Lockd.NlmServerHosts {
 		for _, host := range bucket {
 			if host.Net == c.net {
@@ -83,6 +84,7 @@ func (c *locker) rebooted(cur *kernel.Task) {
 			}
 		}
 	}
+	w.Lockd.NlmHostMutex.Unlock(cur)
 	statd, err := sock.DialFrom(cur, c.net, c.prot, sock.LoopbackAddr(sock.AF_INET, statdPort), c.lockdAddr())
 	if err != 0 {
 		return

@@ -74,7 +74,7 @@ var stopUnderLoad = &Scenario{
 
 // nfsdRuns tells lockd that there is an nfsd, from whose files it takes locks.
 func (w *World) nfsdRuns() {
-	w.Lockd.NlmsvcOps.Store(kernel.StaticObj[lockd.NlmsvcBinding](w.M, "nfsd_nlm_ops"))
+	w.Lockd.NlmsvcOps.Assign(kernel.StaticObj[lockd.NlmsvcBinding](w.M, "nfsd_nlm_ops"))
 }
 
 // killer is somebody who sends the lockd thread of now a SIGKILL.

@@ -143,7 +143,7 @@ func (s *server) world(cur *kernel.Task, rpc *sunrpc.Sunrpc, net *sock.Net) *Wor
 		w.handles[f.Name] = w.Fs.FhOf(w.Fs.Create(f.Name, false, f.Gen))
 	}
 	w.Lockd.Fs = w.Fs
-	w.Lockd.NlmsvcOps.Store(lockd.NewBinding(w.Fs))
+	w.Lockd.NlmsvcOps.Assign(lockd.NewBinding(w.Fs))
 	return w
 }
 

@@ -128,7 +128,7 @@ func TestOrderLetsGo(t *testing.T) {
 	defer m.Close()
 	for back, res := range map[string]*Result{
 		"sim":  m.Run(holding{}, Options{Order: order}, "main", racing(&seen)),
-		"free": NewFree().Run(nil, Options{Order: order, Hold: 1}, "main", racing(&seen)),
+		"free": NewFree().Run(nil, Options{Order: order, Hold: 500}, "main", racing(&seen)),
 	} {
 		if len(res.Unmet) != 1 || res.Worst() != nil {
 			t.Errorf("%s: unmet %v, finding %v", back, res.Unmet, res.Worst())

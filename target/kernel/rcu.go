@@ -163,3 +163,49 @@ func (m *Machine) SynchronizeRcu(cur *Task) {
 	m.CallRcu(&m.static, done.Complete)
 	done.Wait(cur)
 }
+
+// Rcu is a pointer that is published for readers under RCU: an __rcu pointer. T is the pointer's type.
+type Rcu[T comparable] struct{ v Var[T] }
+
+// Init binds the pointer to its object, with value NULL.
+//
+//go:norace
+func (p *Rcu[T]) Init(o *Obj, name string) { p.v.Init(o, name) }
+
+// Dereference reads the pointer. What it points at is seen with all that was done before it was assigned, and is there
+// until the read section ends, in which the caller is. C: rcu_dereference, include/linux/rcupdate.h; without a read
+// section rcu_access_pointer, for those who look at the pointer alone.
+//
+//go:norace
+func (p *Rcu[T]) Dereference() T {
+	v := &p.v
+	t := v.c.visible(OpRead, 0)
+	x := v.forward(t, v.v)
+	v.c.acquire() // after the read
+	if m := v.c.o.m; m.rec != nil {
+		m.rec.text("%s -> %s", v.c.label(), describe(x))
+	}
+	return x
+}
+
+// Assign stores the pointer and publishes what it points at. Any context; the stores must be ordered among themselves.
+// C: rcu_assign_pointer, include/linux/rcupdate.h.
+//
+//go:norace
+func (p *Rcu[T]) Assign(x T) {
+	v := &p.v
+	if v.c.o.m.tso && v.c.storeLate(OpSet, v, x) {
+		return
+	}
+	v.c.visible(OpSet, 0)
+	v.c.merge()
+	v.v = x
+	if m := v.c.o.m; m.rec != nil {
+		m.rec.text("%s = %s", v.c.label(), describe(x))
+	}
+}
+
+// Peek reads the pointer without a visible operation, for oracles and reports.
+//
+//go:norace
+func (p *Rcu[T]) Peek() T { return p.v.v }

@@ -15,7 +15,7 @@ func (l *Lockd) NfsdLockdInit(v *fs.VFS) {
 	if l.Fs != v { // nfsd comes back to the same files while lockd looks at them
 		l.Fs = v
 	}
-	l.NlmsvcOps.Store(NewBinding(v))
+	l.NlmsvcOps.Assign(NewBinding(v))
 }
 
 // NfsdLockdShutdown is nfsd going, which waits until nobody runs in it any more. What clients have locked stays. May
@@ -25,8 +25,8 @@ func (l *Lockd) NfsdLockdInit(v *fs.VFS) {
 //
 // C: nfsd_lockd_shutdown, fs/nfsd/lockd.c; free_module, kernel/module.c
 func (l *Lockd) NfsdLockdShutdown(cur *kernel.Task) {
-	b := l.NlmsvcOps.Load()
-	l.NlmsvcOps.Store(nil)
+	b := l.NlmsvcOps.Dereference()
+	l.NlmsvcOps.Assign(nil)
 	l.Machine().SynchronizeRcu(cur)
 	b.put()
 	b.gone.Wait(cur)

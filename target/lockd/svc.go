@@ -39,7 +39,7 @@ type Lockd struct {
 	// a lock.
 	NlmsvcTimeout kernel.Var[kernel.Jiffies]
 	// NlmsvcOps is stored by nfsd while it is there, nil otherwise. See nlmsvcOpsGet.
-	NlmsvcOps kernel.Var[*NlmsvcBinding]
+	NlmsvcOps kernel.Rcu[*NlmsvcBinding]
 
 	// host.go
 	NlmServerHosts nlmHostTable // our clients; NlmHostMutex
@@ -160,7 +160,7 @@ func (l *Lockd) setGracePeriod(cur *kernel.Task, ln *LockdNet) {
 //
 // C: restart_grace, fs/lockd/svc.c
 func (l *Lockd) restartGrace(cur *kernel.Task) {
-	if l.NlmsvcOps.Load() != nil {
+	if l.NlmsvcOps.Dereference() != nil {
 		ln := l.initLn
 
 		ln.GracePeriodEnd.CancelSync(cur)
@@ -173,7 +173,8 @@ func (l *Lockd) restartGrace(cur *kernel.Task) {
 // lockd is the lockd thread; data is its *SvcRqst, which the stopper frees. Returns 0.
 //
 // Differs: ends the grace period of init_net on its way out, since a SIGKILL can start one behind the back of
-// lockdDownNet and nobody else would end it (efda760fe95e).
+// lockdDownNet and nobody else would end it (efda760fe95e); and drops all locks whether there is an nfsd or not, where
+// 3.19 leaves the files that clients had locked when nfsd went.
 //
 // C: lockd, fs/lockd/svc.c
 func (l *Lockd) lockd(cur *kernel.Task, data any) int {
@@ -199,9 +200,7 @@ func (l *Lockd) lockd(cur *kernel.Task, data any) int {
 		sunrpc.SvcProcess(cur, rqstp)
 	}
 	cur.FlushSignals()
-	if l.NlmsvcOps.Load() != nil {
-		l.NlmsvcInvalidateAll(cur)
-	}
+	l.NlmsvcInvalidateAll(cur)
 	l.NlmShutdownHosts(cur)
 	l.initLn.GracePeriodEnd.CancelSync(cur)
 	l.Grace.LocksEndGrace(l.initLn.GraceNet, &l.initLn.LockdManager)

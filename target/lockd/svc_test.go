@@ -275,7 +275,7 @@ func TestSigkill(t *testing.T) {
 			fail("in grace again without an nfsd")
 		}
 
-		w.NlmsvcOps.Store(kernel.StaticObj[NlmsvcBinding](m, "nlmsvc_binding"))
+		w.NlmsvcOps.Assign(kernel.StaticObj[NlmsvcBinding](m, "nlmsvc_binding"))
 		kernel.SendSig(kernel.SIGKILL, w.NlmsvcTask)
 		kernel.Msleep(cur, 1000)
 		if !w.Grace.LocksInGrace(gn) || w.NlmsvcTask.Exited() {
@@ -286,7 +286,7 @@ func TestSigkill(t *testing.T) {
 			fail("second grace period does not end")
 		}
 		w.LockdDown(cur, w.nets[0])
-		w.NlmsvcOps.Store(nil)
+		w.NlmsvcOps.Assign(nil)
 		w.down(cur, fail, "down")
 	})
 }
@@ -296,7 +296,7 @@ func TestSigkillWhileStopping(t *testing.T) {
 	choosertest.Simulate(t, 200, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		m := cur.Machine()
-		w.NlmsvcOps.Store(kernel.StaticObj[NlmsvcBinding](m, "nlmsvc_binding"))
+		w.NlmsvcOps.Assign(kernel.StaticObj[NlmsvcBinding](m, "nlmsvc_binding"))
 		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
 			fail("up: %s", kernel.ErrName(err))
 			return
@@ -315,7 +315,7 @@ func TestSigkillWhileStopping(t *testing.T) {
 func TestSigkillForOtherNet(t *testing.T) {
 	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
-		w.NlmsvcOps.Store(kernel.StaticObj[NlmsvcBinding](cur.Machine(), "nlmsvc_binding"))
+		w.NlmsvcOps.Assign(kernel.StaticObj[NlmsvcBinding](cur.Machine(), "nlmsvc_binding"))
 		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
 			fail("up: %s", kernel.ErrName(err))
 			return

@@ -36,7 +36,7 @@ func bootLocks(cur *kernel.Task, fail func(string, ...any)) *lockWorld {
 	w.rpc.Rpcb.PeerPort = peerPort
 	w.Fs = fs.New(cur, cur.Machine())
 	lw := &lockWorld{world: w, fail: fail, inode: w.Fs.Create("file", false, 7)}
-	w.NlmsvcOps.Store(NewBinding(w.Fs))
+	w.NlmsvcOps.Assign(NewBinding(w.Fs))
 	lw.bare = len(cur.Machine().LiveObjects())
 	return lw
 }
@@ -451,7 +451,7 @@ func (l *local) close(cur *kernel.Task) { l.w.Fs.FilpClose(cur, l.filp, l) }
 // dawdle performs n operations that do nothing.
 func (w *lockWorld) dawdle(n int) {
 	for range n {
-		w.NlmsvcOps.Load()
+		w.NlmsvcOps.Dereference()
 	}
 }
 

@@ -66,7 +66,7 @@ func castToNlm(status, vers uint32) uint32 {
 func (l *Lockd) nlmsvcRetrieveArgs(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, wantFile bool) (*NlmHost,
 	*NlmFile, uint32) {
 	lock := &argp.Lock
-	if l.NlmsvcOps.Load() == nil {
+	if l.NlmsvcOps.Dereference() == nil {
 		return nil, nil, NLM_LCK_DENIED_NOLOCKS
 	}
 	if lock.LockStart > fs.OFFSET_MAX || lock.LockLen != 0 && lock.LockLen-1 > fs.OFFSET_MAX-lock.LockStart {
@@ -368,7 +368,7 @@ func (l *Lockd) nlmsvcProcSmNotify(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp
 //
 // C: nlmsvc_proc_granted_res, fs/lockd/svcproc.c; nlm4svc_proc_granted_res, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcGrantedRes(cur *kernel.Task, _ *sunrpc.SvcRqst, argp *NlmRes, _ *nlmVoid) uint32 {
-	if l.NlmsvcOps.Load() == nil {
+	if l.NlmsvcOps.Dereference() == nil {
 		return sunrpc.RPC_SUCCESS
 	}
 	l.NlmsvcGrantReply(cur, &argp.Cookie, argp.Status)

@@ -415,7 +415,7 @@ func TestProceduresInGrace(t *testing.T) {
 // TestWithoutNfsd: there is no file system to lock in.
 func TestWithoutNfsd(t *testing.T) {
 	locking(t, 4, func(cur *kernel.Task, s *lockWorld) {
-		s.NlmsvcOps.Store(nil)
+		s.NlmsvcOps.Assign(nil)
 		transports(cur, s, func(c *client) {
 			for _, proc := range []uint32{NLMPROC_TEST, NLMPROC_LOCK, NLMPROC_CANCEL, NLMPROC_UNLOCK} {
 				c.do(cur, ask{proc: proc, svid: 1, start: 1 << 63}, NLM_LCK_DENIED_NOLOCKS)
@@ -630,13 +630,13 @@ func TestMemoryOfRequests(t *testing.T) {
 // when it is told to.
 func TestFileSystemSays(t *testing.T) {
 	locking(t, 4, func(cur *kernel.Task, s *lockWorld) {
-		sound := s.NlmsvcOps.Load()
+		sound := s.NlmsvcOps.Dereference()
 		says := uint32(0)
 		b := kernel.StaticObj[NlmsvcBinding](cur.Machine(), "nlmsvc_binding")
 		b.Owner.Init(&b.Obj, "owner")
 		b.Fopen = func(*kernel.Task, *sunrpc.SvcRqst, *NfsFh) (*fs.File, uint32) { return nil, says }
 		b.Fclose = sound.Fclose
-		s.NlmsvcOps.Store(b)
+		s.NlmsvcOps.Assign(b)
 		procs := []uint32{NLMPROC_TEST, NLMPROC_LOCK, NLMPROC_CANCEL, NLMPROC_UNLOCK}
 		transports(cur, s, func(c *client) {
 			for status, old := range map[uint32]uint32{
@@ -663,6 +663,6 @@ func TestFileSystemSays(t *testing.T) {
 				s.fail("version %d: accept status %d of NULL behind silence", c.vers, stat)
 			}
 		})
-		s.NlmsvcOps.Store(sound)
+		s.NlmsvcOps.Assign(sound)
 	})
 }

@@ -43,7 +43,7 @@ func (b *NlmsvcBinding) Poison() { b.Fopen, b.Fclose = nil, nil }
 func (l *Lockd) nlmsvcOpsGet() *NlmsvcBinding {
 	m := l.Machine()
 	m.RcuReadLock()
-	ops := l.NlmsvcOps.Load()
+	ops := l.NlmsvcOps.Dereference()
 	if ops != nil && !ops.Owner.GetUnlessZero() {
 		ops = nil
 	}

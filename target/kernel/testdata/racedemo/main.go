@@ -31,6 +31,7 @@ type world struct {
 	tm    kernel.Timer
 	work  kernel.DelayedWork
 	list  kernel.List[item]
+	ptr   kernel.Rcu[*item]
 }
 
 type item struct {
@@ -275,6 +276,36 @@ var programs = map[string]program{
 		})
 		kernel.Kfree(i)
 	}},
+	"rcu-pointer": {false, func(cur *kernel.Task, w *world) {
+		m := w.Machine()
+		i := newItem(w)
+		both(cur, func(cur *kernel.Task) {
+			w.write()
+			w.ptr.Assign(i)
+			w.ptr.Assign(nil)
+			m.SynchronizeRcu(cur)
+			w.write() // nobody is looking any more
+		}, func(*kernel.Task) {
+			m.RcuReadLock()
+			if w.ptr.Dereference() != nil {
+				w.read()
+			}
+			m.RcuReadUnlock()
+		})
+		kernel.Kfree(i)
+	}},
+	"rcu-pointer-early": {true, func(cur *kernel.Task, w *world) {
+		m := w.Machine()
+		i := newItem(w)
+		both(cur, func(*kernel.Task) { w.ptr.Assign(i); w.write() }, func(*kernel.Task) {
+			m.RcuReadLock()
+			if w.ptr.Dereference() != nil {
+				w.read()
+			}
+			m.RcuReadUnlock()
+		})
+		kernel.Kfree(i)
+	}},
 	"list-locked": {false, func(cur *kernel.Task, w *world) {
 		i := newItem(w)
 		both(cur, func(*kernel.Task) {
@@ -327,6 +358,7 @@ func run(p program) func(cur *kernel.Task) {
 		w.tm.Init(o, "tm", func() { w.write() })
 		w.work.Init(o, "work", func(*kernel.Task) { w.write() })
 		w.list.Init(o, "list")
+		w.ptr.Init(o, "ptr")
 		p.run(cur, w)
 		kernel.Kfree(w)
 	}
