@@ -213,30 +213,20 @@ func TestEveryProcedure(t *testing.T) {
 	}
 }
 
-// TestLockAndWait blocks on a lock until the manager grants it by message, and answers that.
-func TestLockAndWait(t *testing.T) {
+// TestGranted waits for a lock until the manager grants it by message, and answers that.
+func TestGranted(t *testing.T) {
 	for _, vers := range []uint32{1, 4} {
 		m, c, p := session(t, vers, "tcp")
 		m.mu.Lock()
 		m.holder = &Lock{Owner: []byte("other")}
 		m.mu.Unlock()
-		done := make(chan error, 1)
-		go func() {
-			s, err := c.LockAndWait(t.Context(), p, mine, time.Minute)
-			if err == nil && s != wire.NLM4_GRANTED {
-				err = errors.New(s.String())
-			}
-			done <- err
-		}()
-		for blocked := false; !blocked; time.Sleep(time.Millisecond) {
-			m.mu.Lock()
-			blocked = m.waiting != nil
-			m.mu.Unlock()
+		if s, err := c.Lock(t.Context(), mine, Options{Block: true}); err != nil || s != wire.NLM4_BLOCKED {
+			t.Fatalf("version %d: LOCK: %v, %v", vers, s, err)
 		}
 		if _, err := c.Unlock(t.Context(), Lock{Fh: mine.Fh, Owner: []byte("other")}); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-done; err != nil {
+		if err := p.AwaitGranted(t.Context(), mine); err != nil {
 			t.Errorf("version %d: %v", vers, err)
 		}
 		name := wire.Name(wire.NLM, vers, procGranted+toRes)
@@ -245,23 +235,6 @@ func TestLockAndWait(t *testing.T) {
 				t.Fatalf("no %s", name)
 			}
 		}
-	}
-}
-
-// TestGiveUpWaiting: who does not wait any longer takes the lock back.
-func TestGiveUpWaiting(t *testing.T) {
-	m, c, p := session(t, 4, "tcp")
-	m.mu.Lock()
-	m.holder = &Lock{Owner: []byte("other")}
-	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	s, err := c.LockAndWait(ctx, p, mine, 10*time.Millisecond)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v, %v", s, err)
-	}
-	if m.seen("NLM4_CANCEL") != 1 || m.seen("NLM4_LOCK") < 2 {
-		t.Errorf("calls %v", m.calls)
 	}
 }
 

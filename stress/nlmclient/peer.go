@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/xdrpp/goxdr/xdr"
 
@@ -179,31 +178,4 @@ func (p *Peer) AwaitGranted(ctx context.Context, l Lock) error {
 		return fmt.Errorf("GRANTED of %d+%d: %w", l.Offset, l.Len, err)
 	}
 	return nil
-}
-
-// LockAndWait takes a lock and waits for it if it is held by somebody else: until GRANTED comes to p, or asking again
-// every retry has it. When ctx ends the lock is taken back.
-func (c *Client) LockAndWait(ctx context.Context, p *Peer, l Lock, retry time.Duration) (Status, error) {
-	o := Options{Block: true}
-	for {
-		status, err := c.Lock(ctx, l, o)
-		if err != nil || status != wire.NLM4_BLOCKED {
-			return status, err
-		}
-		wait, cancel := context.WithTimeout(ctx, retry)
-		err = p.AwaitGranted(wait, l)
-		cancel()
-		if err == nil {
-			return wire.NLM4_GRANTED, nil
-		}
-		if ctx.Err() != nil {
-			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			_, cerr := c.Cancel(late, l, o)
-			if cerr != nil {
-				return 0, fmt.Errorf("%w; and CANCEL: %w", err, cerr)
-			}
-			return status, err
-		}
-	}
 }
