@@ -92,17 +92,19 @@ func TestKthreadStopBeforeFirstRun(t *testing.T) {
 func TestKthreadStop(t *testing.T) {
 	clean(t, 300, func(cur *Task) {
 		m := cur.Machine()
-		k := m.KthreadRun(cur, idler, nil, "k")
+		b := newBox(m)
+		k := m.KthreadRun(cur, func(cur *Task, _ any) int { b.n.Inc(); return idler(cur, nil) }, nil, "k")
 		if k.KthreadShouldStop() {
 			t.Error("told to stop before the stop")
 		}
-		Msleep(cur, 5)
+		until(cur, func() bool { return b.n.Read() == 1 })
 		if res := KthreadStop(cur, k); res != 7 {
 			t.Errorf("kthread_stop: %s", ErrName(res))
 		}
 		if !k.Exited() || !k.StopRequested() {
 			t.Error("kthread_stop returned before the thread had ended")
 		}
+		Kfree(b)
 	})
 }
 

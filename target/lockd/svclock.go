@@ -649,16 +649,16 @@ func (l *Lockd) nlmsvcLockBlocked(cur *kernel.Task, block *NlmBlock) bool {
 	fl.FlFlags |= fs.FL_SLEEP
 	err := l.Fs.VfsLockFile(cur, block.BFile.FFile, fs.F_SETLK, fl, nil)
 	fl.FlFlags &^= fs.FL_SLEEP
+	if err == fs.FILE_LOCK_DEFERRED { // as it was; and the file system may be giving notice of it already
+		return false
+	}
 	fl.FlStart, fl.FlEnd = start, end
 
-	switch err {
-	case 0:
+	if err == 0 {
 		l.NlmBlockedLock.Lock()
 		block.BGranted = true
 		l.NlmBlockedLock.Unlock()
 		return true
-	case fs.FILE_LOCK_DEFERRED:
-		return false
 	}
 	l.Machine().Printk("lockd: unexpected error %d in nlmsvc_grant_blocked!", -err)
 	l.nlmsvcInsertBlock(block, 10*kernel.HZ)
