@@ -79,7 +79,11 @@ func (c *locker) rare(cur *kernel.Task) {
 		c.want1(cur, a.lock(0, 10, true), granted)
 		c.want1(cur, b.waits(0, 10), wire.NLM4_BLOCKED)
 		c.unlock(cur, a)
-		c.pump(cur, grantTimeout, func() bool { return c.results > 0 })
+		wait := grantTimeout
+		if c.h.early {
+			wait = c.wait
+		}
+		c.pump(cur, wait, func() bool { return c.results > 0 })
 		if st, _ := c.testRange(cur, other.lock(0, 10, true)); st == denied {
 			c.complain("locks", "a client that has rejected a lock has it", "")
 		}
@@ -183,7 +187,7 @@ func (c *locker) holder(cur *kernel.Task, by ownerOf, r rangeLock, exclusive boo
 func (c *locker) holderMsg(cur *kernel.Task, by ownerOf, r rangeLock, exclusive bool) {
 	c.tested = nil
 	c.ask(cur, lockd.NLMPROC_TEST_MSG, r.testargs())
-	if !c.pump(cur, replyTimeout, func() bool { return c.tested != nil }) {
+	if !c.pump(cur, c.wait, func() bool { return c.tested != nil }) {
 		c.complain("reply", "lockd does not say what it has found", "")
 		return
 	}
