@@ -70,21 +70,26 @@ func Conform(ctx context.Context, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	return recording.conform(ctx, opt)
+}
+
+// conform is Conform with what was recorded at hand.
+func (r *Recording) conform(ctx context.Context, opt Options) (*Report, error) {
 	list, err := LoadDifferences(filepath.Join(opt.Folder, "differences.json"))
 	if err != nil {
 		return nil, err
 	}
-	if err := opt.check(recording); err != nil {
+	if err := opt.check(r); err != nil {
 		return nil, err
 	}
 	if opt.Against != "" {
 		list = nil
 	}
-	c := &conformance{opt: opt, recording: recording, list: list, report: &Report{Versions: recording.Versions}}
+	c := &conformance{opt: opt, recording: r, list: list, report: &Report{Versions: r.Versions}}
 	if err := c.run(ctx); err != nil {
 		return nil, err
 	}
-	c.report.finish(recording, list, len(opt.Groups) == 0 && len(opt.Kernels) == 0 && opt.Case == "" && opt.Against == "")
+	c.report.finish(r, list, len(opt.Groups) == 0 && len(opt.Kernels) == 0 && opt.Case == "" && opt.Against == "")
 	return c.report, nil
 }
 

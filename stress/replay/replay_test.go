@@ -186,7 +186,11 @@ func readAll(conn net.Conn, network string) []byte {
 func TestSelection(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	report, err := Conform(ctx, Options{
+	recording, err := Load(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := recording.conform(ctx, Options{
 		Folder: folder, Groups: []string{"nlm-proc"}, Kernels: []string{"6.18"}, Case: "nlm-v4-tcp-0[4-9]-*",
 	})
 	if err != nil {
@@ -208,7 +212,7 @@ func TestSelection(t *testing.T) {
 		{Options{Against: "127.0.0.1:1", Groups: []string{"nlm-rm"}}, "nobody takes connections at 127.0.0.1:1"},
 	} {
 		opt.Folder = folder
-		_, err := Conform(ctx, opt.Options)
+		_, err := recording.conform(ctx, opt.Options)
 		if err == nil || !strings.Contains(err.Error(), opt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%+v: %v, want %s", opt.Options, err, opt.want)
 		}
