@@ -40,3 +40,65 @@ func TestEveryFailure(t *testing.T) {
 		}
 	}
 }
+
+// fateful has things happen that need not, sooner or later.
+type fateful struct {
+	kernel.Chooser
+	dice seeded
+	rate int
+}
+
+func newFateful(n int) *fateful { return &fateful{chooser(n), *newSeeded(n + 7), 1 << (2 * (n % 6))} }
+
+func (f *fateful) Decide(d *kernel.Decision) int {
+	if f.dice.next(f.rate) != 0 {
+		return 0
+	}
+	return 1 + f.dice.next(d.N-1)
+}
+
+// The oracles know what each kind of decision excuses, and nothing else goes wrong then.
+func TestEveryDecision(t *testing.T) {
+	for _, c := range [][2]string{
+		{"lockd-start", ""}, {"callback-start", ""}, {"stop-under-load", ""}, {"resize", ""}, {"second-net", ""},
+		{"deferral", "groups=1"}, {"backchannel-stop", "drop=1"}, {"backchannel-nets", ""}, {"rpc-garbage", "proto=2"},
+		{"cb-compound", ""}, {"cb-session", "calls=4,umount=1"},
+		{"nlm-locks", "proto=2"}, {"nlm-locks", "async=1,proto=1"}, {"nlm-locks", "async=1,stop=2,cancel=1"},
+		{"lockd-stop-locks", ""}, {"lockd-stop-locks", "async=1,proto=1"},
+		{"nlm-requests", "ask=5"}, {"nlm-nfsd", ""}, {"nlm-client", ""}, {"nlm-reboot", ""},
+		{"nlm-failover", ""}, {"nlm-failover", "async=1,proto=1"},
+	} {
+		t.Run(c[0]+" "+c[1], func(t *testing.T) {
+			for kind := range kernel.DecisionKinds {
+				decide(t, c[0], c[1], kind)
+			}
+		})
+	}
+}
+
+// decide runs a scenario with decisions of one kind.
+func decide(t *testing.T, name, params string, kind kernel.DecisionKind) {
+	t.Helper()
+	s, err := Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.ParseParams(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := kernel.NewSim()
+	defer m.Close()
+	departed := 0
+	for n := range 200 {
+		opt := kernel.Options{}
+		opt.Faults[kind] = 1 + n%2
+		if f := s.Run(m, newFateful(n), p, opt).Worst(); f != nil {
+			t.Fatalf("%s %s, %v, schedule %d: %v\n%s", s.Name, p, kind, n, f, f.Text)
+		}
+		departed += m.Departed(kind)
+	}
+	if departed == 0 && (kind == kernel.DecideAlloc || kind == kernel.DecideSpurious) { // the others not everywhere
+		t.Errorf("%s %s: nothing was decided about %v", s.Name, p, kind)
+	}
+}

@@ -205,6 +205,7 @@ func (h *lockHosts) end(cur *kernel.Task) {
 		c.close(cur)
 	}
 	h.settle(cur)
+	h.excuse()
 }
 
 // settle waits until the file system has answered all that lockd asked it; lockd may not have waited for that.
@@ -215,6 +216,20 @@ func (h *lockHosts) settle(cur *kernel.Task) {
 	}
 	if h.w.P.Get("async") == 1 {
 		kernel.ScheduleTimeoutUninterruptible(cur, 2) // its clock is set even where nobody is left to be answered
+	}
+}
+
+// excuse allows that clients of a file system that answers later are not answered if somebody sent lockd a SIGKILL: it
+// takes back what they wait for, and gives up the requests that are put aside for it. A client without an answer asks
+// for nothing more.
+func (h *lockHosts) excuse() {
+	if h.w.P.Get("async") == 0 || h.w.M.Departed(kernel.DecideSignal) == 0 {
+		return
+	}
+	for _, c := range h.lockers {
+		for _, x := range c.xs {
+			x.Optional = true
+		}
 	}
 }
 
