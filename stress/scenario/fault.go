@@ -62,11 +62,7 @@ func (w *World) tryStart(cur *kernel.Task, what string, start func() int) {
 	if err >= 0 {
 		return
 	}
-	failed := 0 // otherwise than the parameters of the run asked for
-	if w.M.Options().FailAt == 0 {
-		failed = 1
-		w.StartFailed(what, err, failed)
-	}
+	w.StartFailed(what, err, 1)
 	w.M.SynchronizeRcu(cur)
 	settle(cur) // events of sockets that are gone
 	if live := w.M.LiveObjects(); len(live) != before {
@@ -77,7 +73,7 @@ func (w *World) tryStart(cur *kernel.Task, what string, start func() int) {
 		w.report("leak", what+" fails and leaves something behind",
 			fmt.Sprintf("%s: %d objects more\n%s", kernel.ErrName(err), len(live)-before, strings.Join(names, "\n")))
 	}
-	w.insist(cur, what+" after a failure", failed, start)
+	w.insist(cur, what+" after a failure", 1, start)
 }
 
 // reach makes sure that a service answers: attempts may meet the steps that fail, or the client's timeout comes early.

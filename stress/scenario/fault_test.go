@@ -57,7 +57,8 @@ func (f *fateful) Decide(d *kernel.Decision) int {
 	return 1 + f.dice.next(d.N-1)
 }
 
-// The oracles know what each kind of decision excuses, and nothing else goes wrong then.
+// The oracles know what each kind of decision excuses, and nothing else goes wrong then. The same goes for steps that
+// fail by number.
 func TestEveryDecision(t *testing.T) {
 	for _, c := range [][2]string{
 		{"lockd-start", ""}, {"callback-start", ""}, {"stop-under-load", ""}, {"resize", ""}, {"second-net", ""},
@@ -72,6 +73,7 @@ func TestEveryDecision(t *testing.T) {
 			for kind := range kernel.DecisionKinds {
 				decide(t, c[0], c[1], kind)
 			}
+			failSteps(t, c[0], c[1])
 		})
 	}
 }
@@ -79,14 +81,7 @@ func TestEveryDecision(t *testing.T) {
 // decide runs a scenario with decisions of one kind.
 func decide(t *testing.T, name, params string, kind kernel.DecisionKind) {
 	t.Helper()
-	s, err := Find(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := s.ParseParams(params)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, p := find(t, name, params)
 	m := kernel.NewSim()
 	defer m.Close()
 	departed := 0
@@ -101,4 +96,36 @@ func decide(t *testing.T, name, params string, kind kernel.DecisionKind) {
 	if departed == 0 && (kind == kernel.DecideAlloc || kind == kernel.DecideSpurious) { // the others not everywhere
 		t.Errorf("%s %s: nothing was decided about %v", s.Name, p, kind)
 	}
+}
+
+// failSteps runs a scenario once for each of its fallible steps.
+func failSteps(t *testing.T, name, params string) {
+	t.Helper()
+	s, p := find(t, name, params)
+	m := kernel.NewSim()
+	defer m.Close()
+	last := s.Run(m, straight{}, p, kernel.Options{}).Fallible
+	for k := 1; k <= last; k++ {
+		r := s.Run(m, chooser(k), p, kernel.Options{FailAt: k})
+		if f := r.Worst(); f != nil {
+			t.Fatalf("%s %s, step %d, %s, fails: %v\n%s", s.Name, p, k, r.Failed, f, f.Text)
+		}
+		if want := min(1, len(r.Failed)); m.Departed(kernel.DecideAlloc) != want {
+			t.Fatalf("%s %s, step %d: %q failed, which counts as %d", s.Name, p, k, r.Failed, m.Departed(kernel.DecideAlloc))
+		}
+	}
+}
+
+// find is a scenario with parameters.
+func find(t *testing.T, name, params string) (*Scenario, Params) {
+	t.Helper()
+	s, err := Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.ParseParams(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, p
 }

@@ -180,8 +180,7 @@ func (w *World) newLockHosts(cur *kernel.Task, n int, early bool) *lockHosts {
 // has a lock, and others wait for it in vain.
 func (h *lockHosts) disturbed() bool {
 	m := h.w.M
-	return m.Options().FailAt != 0 ||
-		m.Departed(kernel.DecideAlloc)+m.Departed(kernel.DecideTimer)+m.Departed(kernel.DecideSignal) > 0
+	return m.Departed(kernel.DecideAlloc)+m.Departed(kernel.DecideTimer)+m.Departed(kernel.DecideSignal) > 0
 }
 
 // settled tells the history that who waits now has something in the way.

@@ -90,14 +90,23 @@ func (m *Machine) Decide(kind DecisionKind, n int, site string) int {
 	return m.sim.decide(kind, n, site)
 }
 
-// Departed is how many decisions of a kind have not been the ordinary one in this run. For oracles.
+// Departed is how many decisions of a kind have not been the ordinary one in this run. The step that Options.FailAt has
+// made fail is one of them. For oracles.
 //
 //go:norace
 func (m *Machine) Departed(kind DecisionKind) int {
-	if m.sim == nil || m.opt.Faults[kind] == 0 {
-		return 0
+	n := 0
+	if kind == DecideAlloc && m.failAt != 0 {
+		m.mem.lock(m)
+		if m.fallible >= m.failAt {
+			n = 1
+		}
+		m.mem.unlock(m)
 	}
-	return m.opt.Faults[kind] - m.sim.faults.left[kind]
+	if m.sim != nil && m.opt.Faults[kind] != 0 {
+		n += m.opt.Faults[kind] - m.sim.faults.left[kind]
+	}
+	return n
 }
 
 //go:norace
