@@ -254,7 +254,7 @@ func (s *Mount) refer(cur *kernel.Task, bc *backchannel, c *bcCall) {
 	tbl := &s.clp.ClSession.FcSlotTable
 	slot := nfs.Nfs4AllocSlot(cur, tbl)
 	taken := bc.send(cur, c)
-	kernel.ScheduleTimeoutUninterruptible(cur, kernel.HZ/10)
+	pause(cur, kernel.HZ/10)
 	if slot != nil {
 		nfs.Nfs41SequenceDone(tbl, slot)
 	}

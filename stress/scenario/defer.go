@@ -121,7 +121,7 @@ func (h *helper) serve(cur *kernel.Task) {
 			continue
 		case h.answer == answerLate:
 			// The thread's patience is 5 seconds.
-			kernel.ScheduleTimeoutUninterruptible(cur, 6*kernel.HZ)
+			pause(cur, 6*kernel.HZ)
 		}
 		for next(cur) != 0 {
 			kernel.ScheduleTimeoutUninterruptible(cur, 1)

@@ -66,6 +66,7 @@ func TestEveryDecision(t *testing.T) {
 		{"cb-compound", ""}, {"cb-session", "calls=4,umount=1"},
 		{"nlm-locks", "proto=2"}, {"nlm-locks", "async=1,proto=1"}, {"nlm-locks", "async=1,stop=2,cancel=1"},
 		{"lockd-stop-locks", ""}, {"lockd-stop-locks", "async=1,proto=1"},
+		{"lockd-stop-locks", "async=1,proto=1,release=2"}, {"nlm-locks", "async=1,proto=1,files=2"},
 		{"nlm-requests", "ask=5"}, {"nlm-nfsd", ""}, {"nlm-client", ""}, {"nlm-reboot", ""},
 		{"nlm-failover", ""}, {"nlm-failover", "async=1,proto=1"},
 	} {

@@ -195,6 +195,7 @@ func TestScenarios(t *testing.T) {
 		{"nlm-locks", "async=1,proto=2"}, {"nlm-locks", "stop=2"}, {"nlm-locks", "stop=2,proto=1,async=1"},
 		{"lockd-stop-locks", ""}, {"lockd-stop-locks", "clients=3,proto=2,files=2"},
 		{"lockd-stop-locks", "release=0,proto=1"}, {"lockd-stop-locks", "async=1"},
+		{"lockd-stop-locks", "clients=3,async=1,release=0"},
 		{"lockd-stop-locks", "release=2"},
 		{"nlm-requests", "ask=0"}, {"nlm-requests", "ask=1"}, {"nlm-requests", "ask=2"}, {"nlm-requests", "ask=3"},
 		{"nlm-requests", "ask=4"}, {"nlm-requests", "ask=5"}, {"nlm-requests", "ask=3,stop=2"},

@@ -95,9 +95,12 @@ func within(cur *kernel.Task, what string, call func()) {
 }
 
 // settle waits until nobody has anything to do, so that the oracles see the services up and at rest.
-func settle(cur *kernel.Task) {
+func settle(cur *kernel.Task) { pause(cur, 1) }
+
+// pause sleeps for a time, also if the sleep ends for no reason.
+func pause(cur *kernel.Task, wait kernel.Jiffies) {
 	m := cur.Machine()
-	for end := m.Jiffies() + 1; m.Jiffies() < end; { // a sleep may end for no reason
+	for end := m.Jiffies() + wait; m.Jiffies() < end; {
 		kernel.ScheduleTimeoutUninterruptible(cur, end-m.Jiffies())
 	}
 }
