@@ -126,7 +126,7 @@ func (q *WaitQueueHead) FinishWait(cur *Task, w *WaitEntry) {
 }
 
 // WakeUp wakes all sleepers that are not exclusive, and the first that is. Any context.
-// C: wake_up, kernel/sched/wait.c.
+// C: wake_up, include/linux/wait.h.
 //
 //go:norace
 func (q *WaitQueueHead) WakeUp() { q.wake(1) }

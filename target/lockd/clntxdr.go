@@ -10,7 +10,7 @@ import (
 
 // nlmOffsetMax is the last offset that versions 1 and 3 can name, in octets.
 //
-// C: NLM_OFFSET_MAX, include/linux/lockd/xdr.h
+// C: NLM_OFFSET_MAX, include/linux/lockd/nlm.h
 const nlmOffsetMax = 1<<31 - 1
 
 // loffTToS32 clips an offset to what versions 1 and 3 can name.

@@ -261,7 +261,7 @@ type NlmWait struct {
 
 // Status of a lock request on the wire; the last four are of version 4.
 //
-// C: enum nlm_stats, include/linux/lockd/nlm.h; nlm4 in include/linux/lockd/xdr4.h
+// C: NLM_LCK_GRANTED, include/linux/lockd/nlm.h
 const (
 	NLM_LCK_GRANTED             = 0
 	NLM_LCK_DENIED              = 1

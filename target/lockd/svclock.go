@@ -425,7 +425,7 @@ func nlmsvcLockStatus(err int, wait bool) (ret uint32, waits bool) {
 
 // nlmsvcFileAsync tells whether the file system of a file has locks of its own, which it may answer later.
 //
-// C: locks_can_async_lock, include/linux/filelock.h
+// C: locks_can_async_lock (later), include/linux/filelock.h
 func nlmsvcFileAsync(file *NlmFile) bool { return file.FFile.FInode.IFop.Lock != nil }
 
 // locksInGrace is LocksInGrace for the namespace of a request.

@@ -23,7 +23,7 @@ func nlm4DecodeFh(p *sunrpc.XdrPtr, f *NfsFh) bool {
 // nlm4SetFileLockRange gives fl the range that a client named; a length of 0 means to the end of the file. A range
 // that leaves the offsets of a file is cut there: nlm4svcRetrieveArgs is what refuses it.
 //
-// C: nlm4svc_set_file_lock_range, fs/lockd/xdr4.c
+// C: nlm4svc_set_file_lock_range (later), fs/lockd/xdr4.c
 func nlm4SetFileLockRange(fl *fs.FileLock, start, n uint64) {
 	end := int64(start + n - 1)
 	fl.FlStart = int64(start)

@@ -155,7 +155,7 @@ func (n *Nfs) AddClient(cur *kernel.Task, net *sock.Net, args ClientArgs) *NfsCl
 
 // nfsGetCbIdent is the ident for a new client: want, or the first free one if that is 0. NfsClientLock is held.
 //
-// C: nfs_get_cb_ident_idr, fs/nfs/client.c
+// C: nfs_get_cb_ident_idr, fs/nfs/nfs4client.c
 func (n *Nfs) nfsGetCbIdent(net *sock.Net, want uint32) uint32 {
 	ident := max(want, 1)
 	for want == 0 && n.findIdent(net, ident) != nil {
@@ -353,7 +353,7 @@ func iput(inode *NfsInode) {
 
 // nfsIputAndDeactive drops an inode that nfsDelegationFindInode or getLayoutByFh found. May sleep.
 //
-// C: nfs_iput_and_deactive, fs/nfs/super.c
+// C: nfs_iput_and_deactive (later), fs/nfs/internal.h
 func (n *Nfs) nfsIputAndDeactive(cur *kernel.Task, inode *NfsInode) {
 	server := inode.Server
 	iput(inode)

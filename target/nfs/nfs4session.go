@@ -135,14 +135,14 @@ func nfs4FindOrCreateSlot(tbl *Nfs4SlotTable, m *kernel.Machine, slotid, seqInit
 
 // nfs4TestLockedSlot tells whether a slot of the table is in use. SlotTblLock is held.
 //
-// C: nfs4_test_locked_slot, fs/nfs/nfs4session.h
+// C: nfs4_test_locked_slot (later), fs/nfs/nfs4session.h
 func nfs4TestLockedSlot(tbl *Nfs4SlotTable, slotid uint32) bool {
 	return tbl.UsedSlots[slotid/64]>>(slotid%64)&1 != 0
 }
 
 // nfs4TryToLockSlot begins the use of a slot; false if it is in use. SlotTblLock is held.
 //
-// C: nfs4_try_to_lock_slot, fs/nfs/nfs4session.c
+// C: nfs4_try_to_lock_slot (later), fs/nfs/nfs4session.c
 func nfs4TryToLockSlot(tbl *Nfs4SlotTable, slot *Nfs4Slot) bool {
 	slotid := slot.SlotNr
 	if nfs4TestLockedSlot(tbl, slotid) {
@@ -158,7 +158,7 @@ func nfs4TryToLockSlot(tbl *Nfs4SlotTable, slot *Nfs4Slot) bool {
 // nfs4LookupSlot returns the slot of that number; nil if the table has none or there is no memory. SlotTblLock is
 // held.
 //
-// C: nfs4_lookup_slot, fs/nfs/nfs4session.c
+// C: nfs4_lookup_slot (later), fs/nfs/nfs4session.c
 func nfs4LookupSlot(tbl *Nfs4SlotTable, m *kernel.Machine, slotid uint32) *Nfs4Slot {
 	if slotid > tbl.MaxSlotid {
 		return nil
@@ -168,7 +168,7 @@ func nfs4LookupSlot(tbl *Nfs4SlotTable, m *kernel.Machine, slotid uint32) *Nfs4S
 
 // nfs4SlotSeqidInUse tells whether the call with that slot and sequence number is still under way. Takes SlotTblLock.
 //
-// C: nfs4_slot_seqid_in_use, fs/nfs/nfs4session.c
+// C: nfs4_slot_seqid_in_use (later), fs/nfs/nfs4session.c
 func nfs4SlotSeqidInUse(tbl *Nfs4SlotTable, m *kernel.Machine, slotid, seqNr uint32) bool {
 	tbl.SlotTblLock.Lock()
 	slot := nfs4LookupSlot(tbl, m, slotid)
@@ -180,7 +180,7 @@ func nfs4SlotSeqidInUse(tbl *Nfs4SlotTable, m *kernel.Machine, slotid, seqNr uin
 // nfs4SlotWaitOnSeqid waits until the call with that slot and sequence number is answered: 0, or -ETIMEDOUT after
 // timeout jiffies. Process context.
 //
-// C: nfs4_slot_wait_on_seqid, fs/nfs/nfs4session.c
+// C: nfs4_slot_wait_on_seqid (later), fs/nfs/nfs4session.c
 func nfs4SlotWaitOnSeqid(cur *kernel.Task, tbl *Nfs4SlotTable, slotid, seqNr uint32, timeout kernel.Jiffies) int {
 	m := cur.Machine()
 	done := func() bool { return !nfs4SlotSeqidInUse(tbl, m, slotid, seqNr) }
@@ -215,7 +215,7 @@ func Nfs4AllocSlot(cur *kernel.Task, tbl *Nfs4SlotTable) *Nfs4Slot {
 
 // Nfs41SequenceDone ends a call that Nfs4AllocSlot began: it has been answered. Takes SlotTblLock.
 //
-// C: nfs41_sequence_process, nfs41_sequence_free_slot, fs/nfs/nfs4proc.c
+// C: nfs41_sequence_done, nfs41_sequence_free_slot, fs/nfs/nfs4proc.c
 func Nfs41SequenceDone(tbl *Nfs4SlotTable, slot *Nfs4Slot) {
 	tbl.SlotTblLock.Lock()
 	slot.SeqNr++

@@ -104,7 +104,7 @@ func PnfsPutLseg(lseg *PnfsLayoutSegment) {
 	var free []*PnfsLayoutSegment
 	inode.ILock.Lock()
 	lo.PlhRefcount.Get()
-	pnfsLsegDecAndTestZero(lseg, &free)
+	pnfsLsegDecAndRemoveZero(lseg, &free)
 	inode.ILock.Unlock()
 	pnfsFreeLsegList(free)
 	pnfsPutLayoutHdr(lo)
@@ -131,11 +131,11 @@ func pnfsPutLayoutHdr(lo *PnfsLayoutHdr) {
 	kernel.Kfree(lo)
 }
 
-// pnfsLsegDecAndTestZero drops a reference to a segment; with the last one it moves to free, its layout loses the
+// pnfsLsegDecAndRemoveZero drops a reference to a segment; with the last one it moves to free, its layout loses the
 // reference of the segment, and the result is true. Somebody else holds a reference to the layout. ILock is held.
 //
-// C: pnfs_lseg_dec_and_test_zero, pnfs_layout_remove_lseg, fs/nfs/pnfs.c
-func pnfsLsegDecAndTestZero(lseg *PnfsLayoutSegment, free *[]*PnfsLayoutSegment) bool {
+// C: pnfs_lseg_dec_and_remove_zero, pnfs_layout_remove_lseg, fs/nfs/pnfs.c
+func pnfsLsegDecAndRemoveZero(lseg *PnfsLayoutSegment, free *[]*PnfsLayoutSegment) bool {
 	lseg.plsRefs--
 	if lseg.plsRefs != 0 {
 		return false
@@ -197,7 +197,7 @@ func pnfsMarkMatchingLsegsInvalid(lo *PnfsLayoutHdr, free *[]*PnfsLayoutSegment,
 		removed := false
 		if lseg.valid {
 			lseg.valid = false
-			removed = pnfsLsegDecAndTestZero(lseg, free)
+			removed = pnfsLsegDecAndRemoveZero(lseg, free)
 		}
 		if !removed {
 			busy++

@@ -305,7 +305,7 @@ func XprtSvcSetBc(xprt *RpcXprt, serv *SvcServ) {
 //
 // Differs: 3.19 never clears the pointer (SUNRPC: close backchannel before destroying callback service, 2026).
 //
-// C: xprt_svc_shutdown_bc, net/sunrpc/backchannel_rqst.c
+// C: xprt_svc_shutdown_bc (later), net/sunrpc/backchannel_rqst.c
 func XprtSvcShutdownBc(xprt *RpcXprt) {
 	XprtSvcSetBc(xprt, nil)
 }

@@ -76,7 +76,7 @@ func SunrpcExitNet(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
 
 // SunrpcNet is the module's state in net.
 //
-// C: net_generic(net, sunrpc_net_id), include/net/netns/generic.h
+// C: net_generic(net, sunrpc_net_id), net/sunrpc/netns.h
 func (rpc *Sunrpc) SunrpcNet(net *sock.Net) *SunrpcNet {
 	return sunrpcNet(net)
 }

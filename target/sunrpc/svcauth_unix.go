@@ -159,7 +159,7 @@ func ipMapAlloc(cd *CacheDetail) *CacheHead {
 //
 // Differs: the helper is a ClientPolicy instead of a process that reads a file.
 //
-// C: ip_map_upcall, net/sunrpc/svcauth_unix.c
+// C: ip_map_request, net/sunrpc/svcauth_unix.c; sunrpc_cache_pipe_upcall, net/sunrpc/cache.c
 func ipMapUpcall(cur *kernel.Task, cd *CacheDetail, h *CacheHead) int {
 	im := h.Entry.(*IPMap)
 	if h.Flags.TestBit(CACHE_CLEANED) {
@@ -349,7 +349,7 @@ func unixGidAlloc(cd *CacheDetail) *CacheHead {
 
 // unixGidUpcall asks the helper about h; as ipMapUpcall.
 //
-// C: unix_gid_upcall, net/sunrpc/svcauth_unix.c
+// C: unix_gid_request, net/sunrpc/svcauth_unix.c; sunrpc_cache_pipe_upcall, net/sunrpc/cache.c
 func unixGidUpcall(cur *kernel.Task, cd *CacheDetail, h *CacheHead) int {
 	ug := h.Entry.(*UnixGid)
 	if h.Flags.TestBit(CACHE_CLEANED) {

@@ -35,7 +35,7 @@ func XprtAlloc(cur *kernel.Task, net *sock.Net, addr SockAddr,
 
 // XprtGet takes a reference; the caller holds one. Any context.
 //
-// C: xprt_get, net/sunrpc/xprt.c
+// C: xprt_get, include/linux/sunrpc/xprt.h
 func XprtGet(xprt *RpcXprt) *RpcXprt {
 	xprt.Kref.Get()
 	return xprt
