@@ -43,7 +43,7 @@ type Patch struct {
 	Path             string // where it was read, for messages
 	Subject          string
 	WhatHappens      string // one paragraph; folded lines are joined by a space
-	KernelFix        string // commit and release, or none
+	KernelFix        string // commit or subject, and release; or none
 	KernelIntroduced string
 	Licence          string // SPDX identifier
 
@@ -326,7 +326,7 @@ var (
 //	SPDX-License-Identifier  of the diff; required
 //	Subject                  one sentence; required
 //	What-happens             one paragraph; required
-//	Kernel-fix               commit and release that mended it
+//	Kernel-fix               commit, or subject in quotes, and release that mended it
 //	Kernel-introduced        commit and release that brought it
 //	Era                      where it is planted, 3.19 if missing
 //	Scenario                 the workload that finds it; required

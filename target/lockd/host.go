@@ -201,7 +201,7 @@ func (l *Lockd) NlmclntLookupHost(cur *kernel.Task, sap, srcaddr sunrpc.SockAddr
 // NlmclntReleaseHost drops a reference to a server's host, which goes with the last one; nil is allowed. Takes
 // NlmHostMutex for that; may sleep.
 //
-// Differs: the reference is dropped with NlmHostMutex held, as later kernels drop the last one
+// Differs: the reference is dropped with NlmHostMutex held, as kernels after 4.19 drop the last one
 // (refcount_dec_and_mutex_lock); in 3.19 a look-up can find a host that is about to go.
 //
 // C: nlmclnt_release_host, fs/lockd/host.c

@@ -21,7 +21,7 @@ func (l *Lockd) NfsdLockdInit(v *fs.VFS) {
 // NfsdLockdShutdown is nfsd going, which waits until nobody runs in it any more. What clients have locked stays. May
 // sleep.
 //
-// Differs: 3.19 stores NULL and goes ("lockd, nfsd: RCU-protect nlmsvc_ops dispatch", 2026).
+// Differs: 3.19 stores NULL and goes ("lockd, nfsd: RCU-protect nlmsvc_ops dispatch", 7.3).
 //
 // C: nfsd_lockd_shutdown, fs/nfsd/lockd.c; free_module, kernel/module.c
 func (l *Lockd) NfsdLockdShutdown(cur *kernel.Task) {

@@ -329,7 +329,7 @@ func (l *Lockd) NlmsvcLock(cur *kernel.Task, rqstp *sunrpc.SvcRqst, file *NlmFil
 //
 // Differs: the block is on the list before the file system hears of it, and leaves it again if it need not wait.
 // 3.19 puts it there afterwards: what is in the way may go in between, its notice finds no block, and nobody ever
-// looks at it again (upstream: "lockd: fix race in async lock request handling", 6.7).
+// looks at it again (upstream: afb13302aa66).
 //
 // C: nlmsvc_lock, fs/lockd/svclock.c
 func (l *Lockd) nlmsvcLockFirst(cur *kernel.Task, rqstp *sunrpc.SvcRqst, block *NlmBlock, wait, reclaim bool) uint32 {
@@ -370,8 +370,7 @@ func (l *Lockd) nlmsvcLockFirst(cur *kernel.Task, rqstp *sunrpc.SvcRqst, block *
 // Differs: a lock that is got now needs no GRANTED call any more; 3.19 leaves the block on the list, and a client that
 // waits no longer rejects the call, whereupon the lock would be taken from it (6.7, with the above). A block that
 // still waits stays where it is on the list: 3.19 moves it to the end, even if what was in its way has just gone
-// (ours). A file system that answers later is not asked twice ("lockd: don't call vfs_lock_file() for pending
-// requests", 6.7).
+// (ours). A file system that answers later is not asked twice (b743612c0aaa).
 //
 // C: nlmsvc_lock, fs/lockd/svclock.c
 func (l *Lockd) nlmsvcLockAgain(cur *kernel.Task, rqstp *sunrpc.SvcRqst, block *NlmBlock, lock *NlmLock,
@@ -701,8 +700,7 @@ func (l *Lockd) nlmsvcGrantCallOps() *sunrpc.RpcCallOps {
 // NlmsvcGrantReply is the client's answer to a GRANTED call, found by its cookie. A client in grace is asked again in
 // 10 s. Otherwise the matter is settled. May sleep.
 //
-// Differs: a client that rejects the lock does not have it; 3.19 keeps it for good ("lockd: server should unlock lock
-// if client rejects the grant", 6.4).
+// Differs: a client that rejects the lock does not have it; 3.19 keeps it for good (244cc19196d2).
 //
 // C: nlmsvc_grant_reply, fs/lockd/svclock.c
 func (l *Lockd) NlmsvcGrantReply(cur *kernel.Task, cookie *NlmCookie, status uint32) {

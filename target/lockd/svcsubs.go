@@ -20,7 +20,7 @@ const (
 // C: struct nlmsvc_binding, include/linux/lockd/bind.h
 //
 // Differs: has its owner, a reference of which pins it while its functions run ("lockd, nfsd: RCU-protect nlmsvc_ops
-// dispatch", 2026).
+// dispatch", 7.3).
 type NlmsvcBinding struct {
 	kernel.Obj
 	// Owner counts who runs in it, and nfsd while that is there. C: try_module_get, kernel/module.c

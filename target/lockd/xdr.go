@@ -43,7 +43,7 @@ func nlmDecodeCookie(p *sunrpc.XdrPtr, c *NlmCookie) bool {
 
 // nlmEncodeCookie writes a cookie at p.
 //
-// Differs: 3.19 steps over the padding and so sends what the page held before (447c14d48968).
+// Differs: 3.19 steps over the padding and so sends what the page held before (e96735a69805, 447c14d48968).
 //
 // C: nlm_encode_cookie, fs/lockd/xdr.c; nlm4_encode_cookie, fs/lockd/xdr4.c
 func nlmEncodeCookie(p *sunrpc.XdrPtr, c *NlmCookie) {

@@ -170,8 +170,8 @@ func nfs41CallbackUpNet(cur *kernel.Task, serv *sunrpc.SvcServ, net *sock.Net) i
 //
 // Differs: looks for a stop request once more between announcing its sleep and sleeping. 3.19 sleeps without, and
 // the wake-up of a kthread_stop that came since the loop's own test is lost (ed6473ddc704). Sleeps interruptibly for
-// as long as it takes and forgets signals, where 3.19 may sleep uninterruptibly, a minute at a time (nfs: fix high
-// load average due to callback thread sleeping, 4.0).
+// as long as it takes and forgets signals, where 3.19 may sleep uninterruptibly, a minute at a time ("nfs: fix high
+// load average due to callback thread sleeping", 4.0).
 //
 // C: nfs41_callback_svc, fs/nfs/callback.c
 func nfs41CallbackSvc(cur *kernel.Task, data any) int {

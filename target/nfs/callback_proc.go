@@ -130,8 +130,7 @@ func (calls *cbRefcalls) Poison() { calls.at = nil }
 // nfs4CallbackGetattr does CB_GETATTR: the attributes that only we know of a file for which we hold a write
 // delegation. Returns the status. May sleep.
 //
-// Differs: keeps the file system mounted meanwhile, NFS4ERR_DELAY if it no longer is (NFSv4: Fix an Oops during
-// delegation callbacks, 5.1).
+// Differs: keeps the file system mounted meanwhile, NFS4ERR_DELAY if it no longer is (e39d8a186ed0).
 //
 // C: nfs4_callback_getattr, fs/nfs/callback_proc.c
 func (n *Nfs) nfs4CallbackGetattr(cur *kernel.Task, args *CbGetattrargs, res *CbGetattrres,
@@ -300,7 +299,7 @@ func (n *Nfs) pnfsRecallAllLayouts(cur *kernel.Task, clp *NfsClient) {
 // some file system of the client has the layout driver that is named. Frees the array. Returns the status.
 //
 // Differs: a type without a driver does not make the search start from a place that is no file system the next time
-// (NFSv4/pnfs: Replace open coded search for a layout driver, 4.18).
+// (7c9d845f0612).
 //
 // C: nfs4_callback_devicenotify, fs/nfs/callback_proc.c
 func (n *Nfs) nfs4CallbackDevicenotify(_ *kernel.Task, args *CbDevicenotifyargs, cps *cbProcessState) uint32 {
@@ -361,7 +360,7 @@ func validateSeqid(tbl *Nfs4SlotTable, slot *Nfs4Slot, args *CbSequenceargs) uin
 // true if one of them still is not. tbl's lock is held, and dropped for the time. Process context.
 //
 // Differs: 3.19 says at once that there is one, and looks at any slot number that the server names, within the table
-// or not (NFSv4.1: Delay callback processing when there are referring triples, 4.8). That successor does not notice
+// or not ("NFSv4.1: Delay callback processing when there are referring triples", 4.8). That successor does not notice
 // when the time is up, since it looks at a comparison where it means the result of the wait; ours says so.
 //
 // C: referring_call_exists, fs/nfs/callback_proc.c
@@ -390,7 +389,7 @@ func referringCallExists(cur *kernel.Task, clp *NfsClient, args *CbSequenceargs,
 // before succeeds here and fails at the next operation. Sleeps.
 //
 // Differs: as validateSeqid and referringCallExists; a failing call leaves the slot's number alone, and one that asks
-// for its answer to be kept is refused (NFSv4.x: Enforce the ca_maxreponsesize_cached on the back channel, 4.8). The
+// for its answer to be kept is refused ("NFSv4.x: Enforce the ca_maxreponsesize_cached on the back channel", 4.8). The
 // result is filled in for a repeated call too, which 3.19 answers with zeros.
 //
 // C: nfs4_callback_sequence, fs/nfs/callback_proc.c

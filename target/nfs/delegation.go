@@ -177,7 +177,7 @@ func nfsDelegationNeedReturn(d *NfsDelegation) bool {
 // nfsClientReturnMarkedDelegations returns one delegation after the other that is marked. 0 or -errno, and then the
 // client is marked to try again. Process context; may sleep.
 //
-// Differs: keeps the file system mounted meanwhile (NFSv4: Fix an Oops during delegation callbacks, 5.1).
+// Differs: keeps the file system mounted meanwhile (e39d8a186ed0).
 //
 // C: nfs_client_return_marked_delegations, fs/nfs/delegation.c
 func (n *Nfs) nfsClientReturnMarkedDelegations(cur *kernel.Task, clp *NfsClient) int {
@@ -310,7 +310,7 @@ func (clp *NfsClient) matchStateid(a, b *Nfs4Stateid) bool {
 // nfsDelegationFindInodeServer looks for the file with that handle among the delegations of a file system: referenced
 // as nfsIputAndDeactive wants it, or nil with -EAGAIN (it is going away) or -ENOENT. RCU read section.
 //
-// Differs: keeps the file system mounted (NFSv4: Fix an Oops during delegation callbacks, 5.1).
+// Differs: keeps the file system mounted (e39d8a186ed0).
 //
 // C: nfs_delegation_find_inode_server, fs/nfs/delegation.c
 func nfsDelegationFindInodeServer(server *NfsServer, fh []byte) (*NfsInode, int) {

@@ -232,7 +232,7 @@ var wholeFile = PnfsLayoutRange{Iomode: IOMODE_ANY, Offset: 0, Length: NFS4_MAX_
 // segments: those of one file system, or of all if fsid is nil. 0, or -EAGAIN if some segments are still in use. May
 // sleep.
 //
-// Differs: keeps the file system mounted meanwhile (NFSv4: Fix an Oops during delegation callbacks, 5.1).
+// Differs: keeps the file system mounted meanwhile (e39d8a186ed0).
 //
 // C: pnfs_destroy_layouts_byfsid, pnfs_destroy_layouts_byclid, fs/nfs/pnfs.c
 func (n *Nfs) pnfsDestroyLayouts(cur *kernel.Task, clp *NfsClient, fsid *NfsFsid) int {

@@ -106,8 +106,7 @@ func xprtFreeAllocation(req *RpcRqst) {
 
 // xprtReinitBcRqst gives the buffers of a request the lengths they were born with.
 //
-// Differs: 3.19 leaves the lengths of the previous call in place (SUNRPC: Reinitialise the backchannel request
-// buffers before reuse, 6.0).
+// Differs: 3.19 leaves the lengths of the previous call in place (6622e3a73112).
 //
 // C: xprt_setup_backchannel (buffers), net/sunrpc/backchannel_rqst.c
 func xprtReinitBcRqst(req *RpcRqst) {
@@ -260,10 +259,10 @@ func XprtLookupBcRequest(xprt *RpcXprt, xid uint32) *RpcRqst {
 // has no such service (any more) the request is given back. The request is on BcPaList and its transport is
 // referenced by the caller. Softirq context.
 //
-// Differs: the free list is changed under its own lock (SUNRPC: Always manipulate rpc_rqst::rq_bc_pa_list under
-// xprt->bc_pa_lock, 4.0); the service is looked up and given the request under bc_pa_lock, under which it is also
-// taken away (9e9fdd0ad0fb), and the loser gives the request back (SUNRPC: close backchannel before destroying
-// callback service, 2026); a queued request pins its transport (875f0706accd).
+// Differs: the free list is changed under its own lock ("SUNRPC: Always manipulate rpc_rqst::rq_bc_pa_list under
+// xprt->bc_pa_lock", 4.0); the service is looked up and given the request under bc_pa_lock, under which it is also
+// taken away (9e9fdd0ad0fb), and the loser gives the request back ("SUNRPC: close backchannel before destroying
+// callback service", posted 2026-05-28); a queued request pins its transport (875f0706accd).
 //
 // C: xprt_complete_bc_request, net/sunrpc/backchannel_rqst.c
 func XprtCompleteBcRequest(req *RpcRqst, copied uint32) {
@@ -303,7 +302,8 @@ func XprtSvcSetBc(xprt *RpcXprt, serv *SvcServ) {
 // XprtSvcShutdownBc ends the flow of calls from xprt to its callback service; it comes before that service's threads
 // are stopped. When it returns nobody is using the service through xprt. Process context.
 //
-// Differs: 3.19 never clears the pointer (SUNRPC: close backchannel before destroying callback service, 2026).
+// Differs: 3.19 never clears the pointer ("SUNRPC: close backchannel before destroying callback
+// service", posted 2026-05-28).
 //
 // C: xprt_svc_shutdown_bc (later), net/sunrpc/backchannel_rqst.c
 func XprtSvcShutdownBc(xprt *RpcXprt) {
@@ -313,8 +313,8 @@ func XprtSvcShutdownBc(xprt *RpcXprt) {
 // XprtSvcDrainBc gives back the calls that serv's threads left in its queue. No thread of serv runs, and every
 // transport went through XprtSvcShutdownBc. Process context.
 //
-// Differs: 3.19 leaves them linked to a freed service (SUNRPC: close backchannel before destroying callback service,
-// 2026).
+// Differs: 3.19 leaves them linked to a freed service ("SUNRPC: close backchannel before destroying callback
+// service", posted 2026-05-28).
 //
 // C: nfs_callback_down, fs/nfs/callback.c
 func XprtSvcDrainBc(serv *SvcServ) {
