@@ -169,9 +169,10 @@ func nfs41CallbackUpNet(cur *kernel.Task, serv *sunrpc.SvcServ, net *sock.Net) i
 // reach it through SvCbList and SvCbWaitq, not through a transport of the service. Returns 0.
 //
 // Differs: looks for a stop request once more between announcing its sleep and sleeping. 3.19 sleeps without, and
-// the wake-up of a kthread_stop that came since the loop's own test is lost (ed6473ddc704). Sleeps interruptibly for
-// as long as it takes and forgets signals, where 3.19 may sleep uninterruptibly, a minute at a time ("nfs: fix high
-// load average due to callback thread sleeping", 4.0).
+// the wake-up of a kthread_stop that came since the loop's own test is lost (ed6473ddc704). Leaves the queue before it
+// processes a call, where 3.19 does so behind it and may block in the state of a sleeper ("nfs: don't call blocking
+// operations while !TASK_RUNNING", 4.0). Forgets signals ("nfs: fix high load average due to callback thread
+// sleeping", 4.0).
 //
 // C: nfs41_callback_svc, fs/nfs/callback.c
 func nfs41CallbackSvc(cur *kernel.Task, data any) int {
