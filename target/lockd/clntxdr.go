@@ -113,42 +113,44 @@ func decodeStat(xdr *sunrpc.XdrStream, status *uint32, last uint32) int {
 	return 0
 }
 
-// encodeNlmHolder writes the lock that is in the way.
+// encodeLockRange writes the range of a lock.
+func (x *nlmXdr) encodeLockRange(xdr *sunrpc.XdrStream, lock *NlmLock) {
+	p, _ := sunrpc.XdrReserveSpace(xdr, 4*uint64(x.rangeWords))
+	x.encodeRange(&p, lock)
+}
+
+// encodeHolder writes the lock that is in the way.
 //
-// Differs: C writes that the lock is exclusive if it is not; nobody has corrected that so far.
+// Differs: C writes that the lock is exclusive if it is not, and in version 4 reserves 8 octets for the 16 of the
+// range, so that the length is cut off; nobody has corrected that so far.
 //
-// C: encode_nlm_holder, fs/lockd/clntxdr.c
-func encodeNlmHolder(xdr *sunrpc.XdrStream, result *NlmRes) {
-	lock := &result.Lock
+// C: encode_nlm_holder, fs/lockd/clntxdr.c; encode_nlm4_holder, fs/lockd/clnt4xdr.c
+func (x *nlmXdr) encodeHolder(xdr *sunrpc.XdrStream, lock *NlmLock) {
 	encodeBool(xdr, lock.Fl.FlType != fs.F_RDLCK)
 	encodeInt32(xdr, lock.Svid)
 	encodeNetobj(xdr, lock.Oh)
-	offset, length := nlmComputeOffsets(lock)
-	encodeInt32(xdr, offset)
-	encodeInt32(xdr, length)
+	x.encodeLockRange(xdr, lock)
 }
 
-// encodeNlmLock writes a lock.
+// encodeLock writes a lock.
 //
-// C: encode_nlm_lock, fs/lockd/clntxdr.c
-func encodeNlmLock(xdr *sunrpc.XdrStream, lock *NlmLock) {
+// C: encode_nlm_lock, fs/lockd/clntxdr.c; encode_nlm4_lock, fs/lockd/clnt4xdr.c
+func (x *nlmXdr) encodeLock(xdr *sunrpc.XdrStream, lock *NlmLock) {
 	encodeNetobj(xdr, lock.Caller)
 	encodeFh(xdr, &lock.Fh)
 	encodeNetobj(xdr, lock.Oh)
 	encodeInt32(xdr, lock.Svid)
-	offset, length := nlmComputeOffsets(lock)
-	encodeInt32(xdr, offset)
-	encodeInt32(xdr, length)
+	x.encodeLockRange(xdr, lock)
 }
 
-// nlmXdrEncTestargs writes the arguments of GRANTED and GRANTED_MSG, which are those of TEST.
+// encTestargs writes the arguments of GRANTED and GRANTED_MSG, which are those of TEST.
 //
-// C: nlm_xdr_enc_testargs, fs/lockd/clntxdr.c
-func nlmXdrEncTestargs(xdr *sunrpc.XdrStream, argp any) {
+// C: nlm_xdr_enc_testargs, fs/lockd/clntxdr.c; nlm4_xdr_enc_testargs, fs/lockd/clnt4xdr.c
+func (x *nlmXdr) encTestargs(xdr *sunrpc.XdrStream, argp any) {
 	args := argp.(*NlmArgs)
 	encodeCookie(xdr, &args.Cookie)
 	encodeBool(xdr, args.Lock.Fl.FlType == fs.F_WRLCK)
-	encodeNlmLock(xdr, &args.Lock)
+	x.encodeLock(xdr, &args.Lock)
 }
 
 // nlmXdrEncRes writes a cookie and a status.
@@ -160,37 +162,36 @@ func nlmXdrEncRes(xdr *sunrpc.XdrStream, argp any) {
 	encodeInt32(xdr, res.Status)
 }
 
-// nlmXdrEncTestres writes the answer to a TEST.
+// encTestres writes the answer to a TEST.
 //
-// C: nlm_xdr_enc_testres, fs/lockd/clntxdr.c
-func nlmXdrEncTestres(xdr *sunrpc.XdrStream, argp any) {
+// C: nlm_xdr_enc_testres, fs/lockd/clntxdr.c; nlm4_xdr_enc_testres, fs/lockd/clnt4xdr.c
+func (x *nlmXdr) encTestres(xdr *sunrpc.XdrStream, argp any) {
 	nlmXdrEncRes(xdr, argp)
 	if res := argp.(*NlmRes); res.Status == NLM_LCK_DENIED {
-		encodeNlmHolder(xdr, res)
+		x.encodeHolder(xdr, &res.Lock)
 	}
 }
 
-// nlmXdrDecRes reads a cookie and a status. 0 or -EIO.
+// decRes reads a cookie and a status. 0 or -EIO.
 //
-// C: nlm_xdr_dec_res, fs/lockd/clntxdr.c
-func nlmXdrDecRes(xdr *sunrpc.XdrStream, resp any) int {
+// C: nlm_xdr_dec_res, fs/lockd/clntxdr.c; nlm4_xdr_dec_res, fs/lockd/clnt4xdr.c
+func (x *nlmXdr) decRes(xdr *sunrpc.XdrStream, resp any) int {
 	res := resp.(*NlmRes)
 	if err := decodeCookie(xdr, &res.Cookie); err != 0 {
 		return err
 	}
-	return decodeStat(xdr, &res.Status, NLM_LCK_DENIED_GRACE_PERIOD)
+	return decodeStat(xdr, &res.Status, x.lastStat)
 }
 
-// nlmCalls makes a table of the procedures that we call at peers: GRANTED, and the messages that are answers to
+// calls makes a table of the procedures that we call at peers: GRANTED, and the messages that are answers to
 // messages. Nothing is read of the replies to messages.
 //
 // C: nlm_procedures, fs/lockd/clntxdr.c; nlm4_procedures, fs/lockd/clnt4xdr.c
-func nlmCalls(testargs, testres func(*sunrpc.XdrStream, any), decRes func(*sunrpc.XdrStream, any) int,
-) []*sunrpc.RpcProcinfo {
+func (x *nlmXdr) calls() []*sunrpc.RpcProcinfo {
 	return []*sunrpc.RpcProcinfo{
-		NLMPROC_GRANTED:     {PProc: NLMPROC_GRANTED, PEncode: testargs, PDecode: decRes, PName: "GRANTED"},
-		NLMPROC_GRANTED_MSG: {PProc: NLMPROC_GRANTED_MSG, PEncode: testargs, PName: "GRANTED_MSG"},
-		NLMPROC_TEST_RES:    {PProc: NLMPROC_TEST_RES, PEncode: testres, PName: "TEST_RES"},
+		NLMPROC_GRANTED:     {PProc: NLMPROC_GRANTED, PEncode: x.encTestargs, PDecode: x.decRes, PName: "GRANTED"},
+		NLMPROC_GRANTED_MSG: {PProc: NLMPROC_GRANTED_MSG, PEncode: x.encTestargs, PName: "GRANTED_MSG"},
+		NLMPROC_TEST_RES:    {PProc: NLMPROC_TEST_RES, PEncode: x.encTestres, PName: "TEST_RES"},
 		NLMPROC_LOCK_RES:    {PProc: NLMPROC_LOCK_RES, PEncode: nlmXdrEncRes, PName: "LOCK_RES"},
 		NLMPROC_CANCEL_RES:  {PProc: NLMPROC_CANCEL_RES, PEncode: nlmXdrEncRes, PName: "CANCEL_RES"},
 		NLMPROC_UNLOCK_RES:  {PProc: NLMPROC_UNLOCK_RES, PEncode: nlmXdrEncRes, PName: "UNLOCK_RES"},
@@ -205,8 +206,8 @@ var nlmCallTable = &sunrpc.RpcProgram{
 	Name:   "lockd",
 	Number: NLM_PROGRAM,
 	Version: []*sunrpc.RpcVersion{
-		1: {Number: 1, Procs: nlmCalls(nlmXdrEncTestargs, nlmXdrEncTestres, nlmXdrDecRes)},
-		3: {Number: 3, Procs: nlmCalls(nlmXdrEncTestargs, nlmXdrEncTestres, nlmXdrDecRes)},
-		4: {Number: 4, Procs: nlmCalls(nlm4XdrEncTestargs, nlm4XdrEncTestres, nlm4XdrDecRes)},
+		1: {Number: 1, Procs: nlm1Xdr.calls()},
+		3: {Number: 3, Procs: nlm1Xdr.calls()},
+		4: {Number: 4, Procs: nlm4Xdr.calls()},
 	},
 }

@@ -101,12 +101,38 @@ func (l *Lockd) nlmsvcReleaseArgs(cur *kernel.Task, host *NlmHost, file *NlmFile
 	l.NlmReleaseFile(cur, file)
 }
 
-// nlmsvcReply is the accept status of a procedure whose status is stored.
-func nlmsvcReply(resp *NlmRes) uint32 {
-	if resp.Status == NLM_DROP_REPLY {
+// nlmsvcOnFile is what all procedures do that work on a file: it finds what the arguments name, and stores what do says
+// to it as the version can say it. The result is the accept status. May sleep.
+//
+// C: the frame of nlmsvc_proc_test and the like, fs/lockd/svcproc.c; of nlm4svc_proc_test and the like,
+// fs/lockd/svc4proc.c
+func (l *Lockd) nlmsvcOnFile(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes,
+	do func(host *NlmHost, file *NlmFile) uint32) uint32 {
+	resp.Cookie = argp.Cookie
+
+	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
+	if status == 0 {
+		status = castToNlm(do(host, file), rqstp.RqVers)
+		l.nlmsvcReleaseArgs(cur, host, file)
+	}
+	resp.Status = status
+	if status == NLM_DROP_REPLY {
 		return sunrpc.RPC_DROP_REPLY
 	}
 	return sunrpc.RPC_SUCCESS
+}
+
+// nlmsvcOutOfGrace is nlmsvcOnFile for what a grace period refuses, unless it is a reclaim. May sleep.
+//
+// C: the frame of nlmsvc_proc_cancel and the like, fs/lockd/svcproc.c; of nlm4svc_proc_cancel and the like,
+// fs/lockd/svc4proc.c
+func (l *Lockd) nlmsvcOutOfGrace(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes, reclaim bool,
+	do func(host *NlmHost, file *NlmFile) uint32) uint32 {
+	if l.locksInGrace(rqstp) && !reclaim {
+		resp.Cookie, resp.Status = argp.Cookie, NLM_LCK_DENIED_GRACE_PERIOD
+		return sunrpc.RPC_SUCCESS
+	}
+	return l.nlmsvcOnFile(cur, rqstp, argp, resp, do)
 }
 
 // nlmsvcProcNull is the NULL procedure, and every procedure that only has to be answered: the results of calls that
@@ -122,72 +148,36 @@ func (l *Lockd) nlmsvcProcNull(_ *kernel.Task, _ *sunrpc.SvcRqst, _, _ *nlmVoid)
 //
 // C: nlmsvc_proc_test, fs/lockd/svcproc.c; nlm4svc_proc_test, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcTest(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32 {
-	resp.Cookie = argp.Cookie
-
-	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
-	if resp.Status = status; status != 0 {
-		return nlmsvcReply(resp)
-	}
-	resp.Status = castToNlm(l.NlmsvcTestlock(cur, rqstp, file, host, &argp.Lock, &resp.Lock, &resp.Cookie),
-		rqstp.RqVers)
-	l.nlmsvcReleaseArgs(cur, host, file)
-	return nlmsvcReply(resp)
+	return l.nlmsvcOnFile(cur, rqstp, argp, resp, func(host *NlmHost, file *NlmFile) uint32 {
+		return l.NlmsvcTestlock(cur, rqstp, file, host, &argp.Lock, &resp.Lock, &resp.Cookie)
+	})
 }
 
 // nlmsvcProcLock locks a range, now or, if the client will wait, later.
 //
 // C: nlmsvc_proc_lock, fs/lockd/svcproc.c; nlm4svc_proc_lock, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcLock(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32 {
-	resp.Cookie = argp.Cookie
-
-	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
-	if resp.Status = status; status != 0 {
-		return nlmsvcReply(resp)
-	}
-	resp.Status = castToNlm(l.NlmsvcLock(cur, rqstp, file, host, &argp.Lock, argp.Block, &argp.Cookie, argp.Reclaim),
-		rqstp.RqVers)
-	l.nlmsvcReleaseArgs(cur, host, file)
-	return nlmsvcReply(resp)
+	return l.nlmsvcOnFile(cur, rqstp, argp, resp, func(host *NlmHost, file *NlmFile) uint32 {
+		return l.NlmsvcLock(cur, rqstp, file, host, &argp.Lock, argp.Block, &argp.Cookie, argp.Reclaim)
+	})
 }
 
 // nlmsvcProcCancel gives up a lock that the client waits for. Not during a grace period.
 //
 // C: nlmsvc_proc_cancel, fs/lockd/svcproc.c; nlm4svc_proc_cancel, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcCancel(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32 {
-	net := sunrpc.SvcNet(rqstp)
-	resp.Cookie = argp.Cookie
-
-	if l.netInGrace(net) {
-		resp.Status = NLM_LCK_DENIED_GRACE_PERIOD
-		return sunrpc.RPC_SUCCESS
-	}
-	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
-	if resp.Status = status; status != 0 {
-		return nlmsvcReply(resp)
-	}
-	resp.Status = castToNlm(l.NlmsvcCancelBlocked(cur, net, file, &argp.Lock), rqstp.RqVers)
-	l.nlmsvcReleaseArgs(cur, host, file)
-	return sunrpc.RPC_SUCCESS
+	return l.nlmsvcOutOfGrace(cur, rqstp, argp, resp, false, func(_ *NlmHost, file *NlmFile) uint32 {
+		return l.NlmsvcCancelBlocked(cur, sunrpc.SvcNet(rqstp), file, &argp.Lock)
+	})
 }
 
 // nlmsvcProcUnlock releases a range. Not during a grace period.
 //
 // C: nlmsvc_proc_unlock, fs/lockd/svcproc.c; nlm4svc_proc_unlock, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcUnlock(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32 {
-	net := sunrpc.SvcNet(rqstp)
-	resp.Cookie = argp.Cookie
-
-	if l.netInGrace(net) {
-		resp.Status = NLM_LCK_DENIED_GRACE_PERIOD
-		return sunrpc.RPC_SUCCESS
-	}
-	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
-	if resp.Status = status; status != 0 {
-		return nlmsvcReply(resp)
-	}
-	resp.Status = castToNlm(l.NlmsvcUnlock(cur, net, file, &argp.Lock), rqstp.RqVers)
-	l.nlmsvcReleaseArgs(cur, host, file)
-	return sunrpc.RPC_SUCCESS
+	return l.nlmsvcOutOfGrace(cur, rqstp, argp, resp, false, func(_ *NlmHost, file *NlmFile) uint32 {
+		return l.NlmsvcUnlock(cur, sunrpc.SvcNet(rqstp), file, &argp.Lock)
+	})
 }
 
 // nlmsvcProcGranted is a server telling this host that it has got the lock it waits for.
@@ -225,7 +215,7 @@ func (l *Lockd) NlmsvcReleaseCall(cur *kernel.Task, call *NlmRqst) {
 //
 // C: nlmsvc_callback, fs/lockd/svcproc.c; nlm4svc_callback, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcCallback(cur *kernel.Task, rqstp *sunrpc.SvcRqst, proc uint32, argp *NlmArgs,
-	fn func(*kernel.Task, *sunrpc.SvcRqst, *NlmArgs, *NlmRes) uint32) uint32 {
+	fn nlmFunc) uint32 {
 	host := l.NlmsvcLookupHost(cur, rqstp, argp.Lock.Caller)
 	if host == nil {
 		return sunrpc.RPC_SYSTEM_ERR
@@ -236,7 +226,7 @@ func (l *Lockd) nlmsvcCallback(cur *kernel.Task, rqstp *sunrpc.SvcRqst, proc uin
 		return sunrpc.RPC_SYSTEM_ERR
 	}
 
-	if stat := fn(cur, rqstp, argp, &call.ARes); stat != sunrpc.RPC_SUCCESS {
+	if stat := fn(l, cur, rqstp, argp, &call.ARes); stat != sunrpc.RPC_SUCCESS {
 		l.NlmsvcReleaseCall(cur, call)
 		return stat
 	}
@@ -247,78 +237,23 @@ func (l *Lockd) nlmsvcCallback(cur *kernel.Task, rqstp *sunrpc.SvcRqst, proc uin
 	return sunrpc.RPC_SUCCESS
 }
 
-// nlmsvcProcTestMsg is TEST with its result in a call.
-//
-// C: nlmsvc_proc_test_msg, fs/lockd/svcproc.c; nlm4svc_proc_test_msg, fs/lockd/svc4proc.c
-func (l *Lockd) nlmsvcProcTestMsg(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, _ *nlmVoid) uint32 {
-	return l.nlmsvcCallback(cur, rqstp, NLMPROC_TEST_RES, argp, l.nlmsvcProcTest)
-}
-
-// nlmsvcProcLockMsg is LOCK with its result in a call.
-//
-// C: nlmsvc_proc_lock_msg, fs/lockd/svcproc.c; nlm4svc_proc_lock_msg, fs/lockd/svc4proc.c
-func (l *Lockd) nlmsvcProcLockMsg(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, _ *nlmVoid) uint32 {
-	return l.nlmsvcCallback(cur, rqstp, NLMPROC_LOCK_RES, argp, l.nlmsvcProcLock)
-}
-
-// nlmsvcProcCancelMsg is CANCEL with its result in a call.
-//
-// C: nlmsvc_proc_cancel_msg, fs/lockd/svcproc.c; nlm4svc_proc_cancel_msg, fs/lockd/svc4proc.c
-func (l *Lockd) nlmsvcProcCancelMsg(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, _ *nlmVoid) uint32 {
-	return l.nlmsvcCallback(cur, rqstp, NLMPROC_CANCEL_RES, argp, l.nlmsvcProcCancel)
-}
-
-// nlmsvcProcUnlockMsg is UNLOCK with its result in a call.
-//
-// C: nlmsvc_proc_unlock_msg, fs/lockd/svcproc.c; nlm4svc_proc_unlock_msg, fs/lockd/svc4proc.c
-func (l *Lockd) nlmsvcProcUnlockMsg(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, _ *nlmVoid) uint32 {
-	return l.nlmsvcCallback(cur, rqstp, NLMPROC_UNLOCK_RES, argp, l.nlmsvcProcUnlock)
-}
-
-// nlmsvcProcGrantedMsg is GRANTED with its result in a call.
-//
-// C: nlmsvc_proc_granted_msg, fs/lockd/svcproc.c; nlm4svc_proc_granted_msg, fs/lockd/svc4proc.c
-func (l *Lockd) nlmsvcProcGrantedMsg(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, _ *nlmVoid) uint32 {
-	return l.nlmsvcCallback(cur, rqstp, NLMPROC_GRANTED_RES, argp, l.nlmsvcProcGranted)
-}
-
 // nlmsvcProcShare makes a share reservation or changes the one the owner has. Not during a grace period unless it is
 // a reclaim, which the decoder never says.
 //
 // C: nlmsvc_proc_share, fs/lockd/svcproc.c; nlm4svc_proc_share, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcShare(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32 {
-	resp.Cookie = argp.Cookie
-
-	if l.locksInGrace(rqstp) && !argp.Reclaim {
-		resp.Status = NLM_LCK_DENIED_GRACE_PERIOD
-		return sunrpc.RPC_SUCCESS
-	}
-	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
-	if resp.Status = status; status != 0 {
-		return nlmsvcReply(resp)
-	}
-	resp.Status = castToNlm(l.NlmsvcShareFile(cur, host, file, argp), rqstp.RqVers)
-	l.nlmsvcReleaseArgs(cur, host, file)
-	return sunrpc.RPC_SUCCESS
+	return l.nlmsvcOutOfGrace(cur, rqstp, argp, resp, argp.Reclaim, func(host *NlmHost, file *NlmFile) uint32 {
+		return l.NlmsvcShareFile(cur, host, file, argp)
+	})
 }
 
 // nlmsvcProcUnshare ends a share reservation. Not during a grace period.
 //
 // C: nlmsvc_proc_unshare, fs/lockd/svcproc.c; nlm4svc_proc_unshare, fs/lockd/svc4proc.c
 func (l *Lockd) nlmsvcProcUnshare(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32 {
-	resp.Cookie = argp.Cookie
-
-	if l.locksInGrace(rqstp) {
-		resp.Status = NLM_LCK_DENIED_GRACE_PERIOD
-		return sunrpc.RPC_SUCCESS
-	}
-	host, file, status := l.nlmsvcRetrieveArgs(cur, rqstp, argp, true)
-	if resp.Status = status; status != 0 {
-		return nlmsvcReply(resp)
-	}
-	resp.Status = castToNlm(l.NlmsvcUnshareFile(cur, host, file, argp), rqstp.RqVers)
-	l.nlmsvcReleaseArgs(cur, host, file)
-	return sunrpc.RPC_SUCCESS
+	return l.nlmsvcOutOfGrace(cur, rqstp, argp, resp, false, func(host *NlmHost, file *NlmFile) uint32 {
+		return l.NlmsvcUnshareFile(cur, host, file, argp)
+	})
 }
 
 // nlmsvcProcNmLock is LOCK for a client that nobody watches: its locks stay when it dies.
@@ -375,6 +310,9 @@ func (l *Lockd) nlmsvcProcGrantedRes(cur *kernel.Task, _ *sunrpc.SvcRqst, argp *
 	return sunrpc.RPC_SUCCESS
 }
 
+// nlmFunc is a procedure that asks something of a lock or a share and tells a status.
+type nlmFunc = func(l *Lockd, cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, resp *NlmRes) uint32
+
 // nlmProc makes an entry of a procedure table from functions of definite types; words is the size of the reply.
 //
 // C: PROC, fs/lockd/svcproc.c
@@ -425,52 +363,70 @@ func nlmNullProc(name string, words uint32) nlmProcedure {
 	return nlmProc(name, (*Lockd).nlmsvcProcNull, nlmsvcDecodeVoid, nlmsvcEncodeVoid, words)
 }
 
+// nlmMsgProc is an entry for a procedure that does what fn does, and whose result goes to the client in a call of
+// ours, to procedure proc.
+//
+// C: nlmsvc_proc_test_msg, nlmsvc_proc_lock_msg, nlmsvc_proc_cancel_msg, nlmsvc_proc_unlock_msg,
+// nlmsvc_proc_granted_msg, fs/lockd/svcproc.c; nlm4svc_proc_test_msg, nlm4svc_proc_lock_msg, nlm4svc_proc_cancel_msg,
+// nlm4svc_proc_unlock_msg, nlm4svc_proc_granted_msg, fs/lockd/svc4proc.c
+func nlmMsgProc(name string, fn nlmFunc, decode func(*sunrpc.SvcRqst, sunrpc.XdrPtr, *NlmArgs) bool, proc uint32,
+) nlmProcedure {
+	msg := func(l *Lockd, cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp *NlmArgs, _ *nlmVoid) uint32 {
+		return l.nlmsvcCallback(cur, rqstp, proc, argp, fn)
+	}
+	return nlmProc(name, msg, decode, nlmsvcEncodeVoid, 1)
+}
+
 // Words of a reply, for the space that is reserved before a procedure runs.
 const (
-	nlmCk  = 1 + (NLM_MAXCOOKIELEN+3)/4 // cookie
-	nlmSt  = 1                          // status
-	nlmNo  = 1 + 1024/4                 // netobj
-	nlmRg  = 2                          // range
-	nlm4Rg = 4                          // range, 64 bits
+	nlmCk = 1 + (NLM_MAXCOOKIELEN+3)/4 // cookie
+	nlmSt = 1                          // status
+	nlmNo = 1 + 1024/4                 // netobj
 )
 
 // nlmsvcTable and nlm4svcTable are made once: a machine needs them for every run.
 var nlmsvcTable, nlm4svcTable = nlmsvcProcedures(), nlmsvcProcedures4()
 
 // nlmsvcProcedures makes the procedures of versions 1 and 3, which share them: version 1 ends behind NSM_NOTIFY.
-// Each service has its own table, since the core counts calls in it.
 //
 // C: nlmsvc_procedures, fs/lockd/svcproc.c
 func nlmsvcProcedures() []nlmProcedure {
-	lock, fh := nlmLockXdr(nlmDecodeLock), nlmFhXdr(nlmDecodeFh)
-	args, void := nlmProc[NlmArgs, NlmRes], nlmProc[NlmArgs, nlmVoid]
+	return nlm1Xdr.procedures(1, 0)
+}
+
+// procedures makes the procedures of a version that writes as x does. The words of the replies to the numbers that the
+// protocol leaves out and to FREE_ALL, none and freeAll, are another matter.
+//
+// C: nlmsvc_procedures, fs/lockd/svcproc.c; nlmsvc_procedures4, fs/lockd/svc4proc.c
+func (x *nlmXdr) procedures(none, freeAll uint32) []nlmProcedure {
+	args := nlmProc[NlmArgs, NlmRes]
 	return []nlmProcedure{
 		NLMPROC_NULL: nlmNullProc("NULL", 1),
-		NLMPROC_TEST: args("TEST", (*Lockd).nlmsvcProcTest, lock.decodeTestargs, nlmsvcEncodeTestres,
-			nlmCk+nlmSt+2+nlmNo+nlmRg),
-		NLMPROC_LOCK:        args("LOCK", (*Lockd).nlmsvcProcLock, lock.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_CANCEL:      args("CANCEL", (*Lockd).nlmsvcProcCancel, lock.decodeCancargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_UNLOCK:      args("UNLOCK", (*Lockd).nlmsvcProcUnlock, lock.decodeUnlockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_GRANTED:     args("GRANTED", (*Lockd).nlmsvcProcGranted, lock.decodeTestargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_TEST_MSG:    void("TEST_MSG", (*Lockd).nlmsvcProcTestMsg, lock.decodeTestargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_LOCK_MSG:    void("LOCK_MSG", (*Lockd).nlmsvcProcLockMsg, lock.decodeLockargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_CANCEL_MSG:  void("CANCEL_MSG", (*Lockd).nlmsvcProcCancelMsg, lock.decodeCancargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_UNLOCK_MSG:  void("UNLOCK_MSG", (*Lockd).nlmsvcProcUnlockMsg, lock.decodeUnlockargs, nlmsvcEncodeVoid, 1),
-		NLMPROC_GRANTED_MSG: void("GRANTED_MSG", (*Lockd).nlmsvcProcGrantedMsg, lock.decodeTestargs, nlmsvcEncodeVoid, 1),
+		NLMPROC_TEST: args("TEST", (*Lockd).nlmsvcProcTest, x.decodeTestargs, x.encodeTestres,
+			nlmCk+nlmSt+2+nlmNo+x.rangeWords),
+		NLMPROC_LOCK:        args("LOCK", (*Lockd).nlmsvcProcLock, x.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_CANCEL:      args("CANCEL", (*Lockd).nlmsvcProcCancel, x.decodeCancargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_UNLOCK:      args("UNLOCK", (*Lockd).nlmsvcProcUnlock, x.decodeUnlockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_GRANTED:     args("GRANTED", (*Lockd).nlmsvcProcGranted, x.decodeTestargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_TEST_MSG:    nlmMsgProc("TEST_MSG", (*Lockd).nlmsvcProcTest, x.decodeTestargs, NLMPROC_TEST_RES),
+		NLMPROC_LOCK_MSG:    nlmMsgProc("LOCK_MSG", (*Lockd).nlmsvcProcLock, x.decodeLockargs, NLMPROC_LOCK_RES),
+		NLMPROC_CANCEL_MSG:  nlmMsgProc("CANCEL_MSG", (*Lockd).nlmsvcProcCancel, x.decodeCancargs, NLMPROC_CANCEL_RES),
+		NLMPROC_UNLOCK_MSG:  nlmMsgProc("UNLOCK_MSG", (*Lockd).nlmsvcProcUnlock, x.decodeUnlockargs, NLMPROC_UNLOCK_RES),
+		NLMPROC_GRANTED_MSG: nlmMsgProc("GRANTED_MSG", (*Lockd).nlmsvcProcGranted, x.decodeTestargs, NLMPROC_GRANTED_RES),
 		NLMPROC_TEST_RES:    nlmNullProc("TEST_RES", 1),
 		NLMPROC_LOCK_RES:    nlmNullProc("LOCK_RES", 1),
 		NLMPROC_CANCEL_RES:  nlmNullProc("CANCEL_RES", 1),
 		NLMPROC_UNLOCK_RES:  nlmNullProc("UNLOCK_RES", 1),
 		NLMPROC_GRANTED_RES: nlmProc("GRANTED_RES", (*Lockd).nlmsvcProcGrantedRes, nlmsvcDecodeRes, nlmsvcEncodeVoid, 1),
 		NLMPROC_NSM_NOTIFY:  nlmProc("NSM_NOTIFY", (*Lockd).nlmsvcProcSmNotify, nlmsvcDecodeReboot, nlmsvcEncodeVoid, 1),
-		17:                  nlmNullProc("none", 1),
-		18:                  nlmNullProc("none", 1),
-		19:                  nlmNullProc("none", 1),
-		NLMPROC_SHARE:       args("SHARE", (*Lockd).nlmsvcProcShare, fh.decodeShareargs, nlmsvcEncodeShareres, nlmCk+nlmSt+1),
-		NLMPROC_UNSHARE: args("UNSHARE", (*Lockd).nlmsvcProcUnshare, fh.decodeShareargs, nlmsvcEncodeShareres,
+		17:                  nlmNullProc("none", none),
+		18:                  nlmNullProc("none", none),
+		19:                  nlmNullProc("none", none),
+		NLMPROC_SHARE:       args("SHARE", (*Lockd).nlmsvcProcShare, x.decodeShareargs, nlmsvcEncodeShareres, nlmCk+nlmSt+1),
+		NLMPROC_UNSHARE: args("UNSHARE", (*Lockd).nlmsvcProcUnshare, x.decodeShareargs, nlmsvcEncodeShareres,
 			nlmCk+nlmSt+1),
-		NLMPROC_NM_LOCK:  args("NM_LOCK", (*Lockd).nlmsvcProcNmLock, lock.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
-		NLMPROC_FREE_ALL: void("FREE_ALL", (*Lockd).nlmsvcProcFreeAll, nlmsvcDecodeNotify, nlmsvcEncodeVoid, 0),
+		NLMPROC_NM_LOCK:  args("NM_LOCK", (*Lockd).nlmsvcProcNmLock, x.decodeLockargs, nlmsvcEncodeRes, nlmCk+nlmSt),
+		NLMPROC_FREE_ALL: nlmProc("FREE_ALL", (*Lockd).nlmsvcProcFreeAll, nlmsvcDecodeNotify, nlmsvcEncodeVoid, freeAll),
 	}
 }
 

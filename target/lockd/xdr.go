@@ -22,6 +22,28 @@ const NLM_MAXSTRLEN = 1024
 // C: struct nlm_void, fs/lockd/svcproc.c
 type nlmVoid struct{}
 
+// nlmXdr is how a version writes what version 4 made larger. C has a second set of functions for version 4 instead,
+// fs/lockd/xdr4.c and clnt4xdr.c, which say the same in all else.
+type nlmXdr struct {
+	decodeFh    func(p *sunrpc.XdrPtr, f *NfsFh) bool
+	decodeRange func(p *sunrpc.XdrPtr, lock *NlmLock)
+	encodeRange func(p *sunrpc.XdrPtr, lock *NlmLock)
+	rangeWords  uint32
+	lastStat    uint32 // the highest status there is
+}
+
+// nlm1Xdr is how versions 1 and 3 write, nlm4Xdr how version 4 does.
+var (
+	nlm1Xdr = &nlmXdr{
+		decodeFh: nlmDecodeFh, decodeRange: nlmDecodeRange, encodeRange: nlmEncodeRange,
+		rangeWords: 2, lastStat: NLM_LCK_DENIED_GRACE_PERIOD,
+	}
+	nlm4Xdr = &nlmXdr{
+		decodeFh: nlm4DecodeFh, decodeRange: nlm4DecodeRange, encodeRange: nlm4EncodeRange,
+		rangeWords: 4, lastStat: NLM_FAILED,
+	}
+)
+
 // nlmDecodeCookie reads a cookie at p. An empty one becomes four zero bytes, for the sake of clients that send none
 // and want one back. False: longer than NLM_MAXCOOKIELEN.
 //
@@ -84,22 +106,16 @@ func nlmDecodeCaller(p *sunrpc.XdrPtr, lock *NlmLock) bool {
 	return ok
 }
 
-// nlmDecodeLock reads a lock at p, with a range of 32 bits that is clipped at the end of the file where it leaves
-// them: no range is refused. False: a name or a handle is too long.
+// nlmDecodeRange reads the range of a lock at p, of 32 bits, and clips it at the end of the file where it leaves them:
+// no range is refused.
 //
 // Differs: 3.19 takes the offset as signed. From 2^31 on it becomes a negative one, and what is locked in front of
 // the file's start nobody ever unlocks: the release of all locks of a host looks for them for ever (7.3 does as here,
 // 6.18 does not). And the end is not cut to 32 bits, which makes a long range end before it begins; the file system
 // does not find such a lock again (ours).
 //
-// C: nlm_decode_lock, fs/lockd/xdr.c
-func nlmDecodeLock(p *sunrpc.XdrPtr, lock *NlmLock) bool {
-	if !nlmDecodeCaller(p, lock) || !nlmDecodeFh(p, &lock.Fh) || !nlmDecodeOh(p, lock) {
-		return false
-	}
-	lock.Svid = p.Get()
-	nlmInitLock(lock)
-
+// C: the end of nlm_decode_lock, fs/lockd/xdr.c
+func nlmDecodeRange(p *sunrpc.XdrPtr, lock *NlmLock) {
 	start := int64(p.Get())
 	n := int64(p.Get())
 	end := start + n - 1
@@ -108,6 +124,40 @@ func nlmDecodeLock(p *sunrpc.XdrPtr, lock *NlmLock) bool {
 		end = fs.OFFSET_MAX
 	}
 	lock.Fl.FlEnd = end
+}
+
+// nlmEncodeRange writes the range of a lock at p, of 32 bits.
+//
+// C: the end of nlm_encode_testres, fs/lockd/xdr.c, and of encode_nlm_lock, fs/lockd/clntxdr.c
+func nlmEncodeRange(p *sunrpc.XdrPtr, lock *NlmLock) {
+	start, n := nlmComputeOffsets(lock)
+	p.Put(start)
+	p.Put(n)
+}
+
+// decodeLock reads a lock at p. False: a name or a handle is too long.
+//
+// C: nlm_decode_lock, fs/lockd/xdr.c; nlm4_decode_lock, fs/lockd/xdr4.c
+func (x *nlmXdr) decodeLock(p *sunrpc.XdrPtr, lock *NlmLock) bool {
+	if !nlmDecodeCaller(p, lock) || !x.decodeFh(p, &lock.Fh) || !nlmDecodeOh(p, lock) {
+		return false
+	}
+	lock.Svid = p.Get()
+	nlmInitLock(lock)
+	x.decodeRange(p, lock)
+	return true
+}
+
+// decodeLockOfType reads a lock at p, and in front of it whether it is exclusive. False: a name or a handle is too
+// long.
+func (x *nlmXdr) decodeLockOfType(p *sunrpc.XdrPtr, lock *NlmLock) bool {
+	exclusive := p.Get()
+	if !x.decodeLock(p, lock) {
+		return false
+	}
+	if exclusive != 0 {
+		lock.Fl.FlType = fs.F_WRLCK
+	}
 	return true
 }
 
@@ -128,58 +178,40 @@ func nlmEncodeHolder(p *sunrpc.XdrPtr, lock *NlmLock) {
 	sunrpc.XdrEncodeNetobj(p, &sunrpc.XdrNetobj{Len: uint32(len(lock.Oh)), Data: lock.Oh})
 }
 
-// nlmEncodeTestres writes the result of TEST at p: with NLM_LCK_DENIED, the lock that is in the way.
-//
-// C: nlm_encode_testres, fs/lockd/xdr.c
-func nlmEncodeTestres(p *sunrpc.XdrPtr, resp *NlmRes) {
-	nlmEncodeCookie(p, &resp.Cookie)
-	p.Put(resp.Status)
-	if resp.Status != NLM_LCK_DENIED {
-		return
-	}
-	nlmEncodeHolder(p, &resp.Lock)
-	start, n := nlmComputeOffsets(&resp.Lock)
-	p.Put(start)
-	p.Put(n)
-}
-
-// nlmLockXdr reads a lock as one version has it; its methods read the arguments that contain one. As with all readers
-// of arguments, false means that they are malformed or end behind the request's head; words that are left over are
-// allowed.
-type nlmLockXdr func(p *sunrpc.XdrPtr, lock *NlmLock) bool
-
-// decodeTestargs reads the arguments of TEST and GRANTED.
+// decodeTestargs reads the arguments of TEST and GRANTED. As with all readers of arguments, false means that they are
+// malformed or end behind the request's head; words that are left over are allowed.
 //
 // C: nlmsvc_decode_testargs, fs/lockd/xdr.c; nlm4svc_decode_testargs, fs/lockd/xdr4.c
-func (decodeLock nlmLockXdr) decodeTestargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
-	if !nlmDecodeCookie(&p, &argp.Cookie) {
-		return false
+func (x *nlmXdr) decodeTestargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
+	return nlmDecodeCookie(&p, &argp.Cookie) && x.decodeLockOfType(&p, &argp.Lock) && sunrpc.XdrArgsizeCheck(rqstp, p)
+}
+
+// encodeTestres writes the result of TEST: with NLM_LCK_DENIED, the lock that is in the way. As with all writers of
+// results, false means that it does not fit into the reply.
+//
+// C: nlmsvc_encode_testres, nlm_encode_testres, fs/lockd/xdr.c; nlm4svc_encode_testres, nlm4_encode_testres,
+// fs/lockd/xdr4.c
+func (x *nlmXdr) encodeTestres(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, resp *NlmRes) bool {
+	nlmEncodeCookie(&p, &resp.Cookie)
+	p.Put(resp.Status)
+	if resp.Status == NLM_LCK_DENIED {
+		nlmEncodeHolder(&p, &resp.Lock)
+		x.encodeRange(&p, &resp.Lock)
 	}
-	exclusive := p.Get()
-	if !decodeLock(&p, &argp.Lock) {
-		return false
-	}
-	if exclusive != 0 {
-		argp.Lock.Fl.FlType = fs.F_WRLCK
-	}
-	return sunrpc.XdrArgsizeCheck(rqstp, p)
+	return sunrpc.XdrRessizeCheck(rqstp, p)
 }
 
 // decodeLockargs reads the arguments of LOCK and NM_LOCK. The client is to be monitored unless the procedure says
 // otherwise.
 //
 // C: nlmsvc_decode_lockargs, fs/lockd/xdr.c; nlm4svc_decode_lockargs, fs/lockd/xdr4.c
-func (decodeLock nlmLockXdr) decodeLockargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
+func (x *nlmXdr) decodeLockargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
 	if !nlmDecodeCookie(&p, &argp.Cookie) {
 		return false
 	}
 	argp.Block = p.Get() != 0
-	exclusive := p.Get()
-	if !decodeLock(&p, &argp.Lock) {
+	if !x.decodeLockOfType(&p, &argp.Lock) {
 		return false
-	}
-	if exclusive != 0 {
-		argp.Lock.Fl.FlType = fs.F_WRLCK
 	}
 	argp.Reclaim = p.Get() != 0
 	argp.State = p.Get()
@@ -190,60 +222,41 @@ func (decodeLock nlmLockXdr) decodeLockargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrP
 // decodeCancargs reads the arguments of CANCEL.
 //
 // C: nlmsvc_decode_cancargs, fs/lockd/xdr.c; nlm4svc_decode_cancargs, fs/lockd/xdr4.c
-func (decodeLock nlmLockXdr) decodeCancargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
+func (x *nlmXdr) decodeCancargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
 	if !nlmDecodeCookie(&p, &argp.Cookie) {
 		return false
 	}
 	argp.Block = p.Get() != 0
-	exclusive := p.Get()
-	if !decodeLock(&p, &argp.Lock) {
-		return false
-	}
-	if exclusive != 0 {
-		argp.Lock.Fl.FlType = fs.F_WRLCK
-	}
-	return sunrpc.XdrArgsizeCheck(rqstp, p)
+	return x.decodeLockOfType(&p, &argp.Lock) && sunrpc.XdrArgsizeCheck(rqstp, p)
 }
 
 // decodeUnlockargs reads the arguments of UNLOCK.
 //
 // C: nlmsvc_decode_unlockargs, fs/lockd/xdr.c; nlm4svc_decode_unlockargs, fs/lockd/xdr4.c
-func (decodeLock nlmLockXdr) decodeUnlockargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
-	if !nlmDecodeCookie(&p, &argp.Cookie) || !decodeLock(&p, &argp.Lock) {
+func (x *nlmXdr) decodeUnlockargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
+	if !nlmDecodeCookie(&p, &argp.Cookie) || !x.decodeLock(&p, &argp.Lock) {
 		return false
 	}
 	argp.Lock.Fl.FlType = fs.F_UNLCK
 	return sunrpc.XdrArgsizeCheck(rqstp, p)
 }
 
-// nlmFhXdr reads a file handle as one version has it.
-type nlmFhXdr func(p *sunrpc.XdrPtr, f *NfsFh) bool
-
 // decodeShareargs reads the arguments of SHARE and UNSHARE. Any mode and any access will do, and the word that says
 // whether this is a reclaim is left unread, so it never is one. A share belongs to no process.
 //
 // C: nlmsvc_decode_shareargs, fs/lockd/xdr.c; nlm4svc_decode_shareargs, fs/lockd/xdr4.c
-func (decodeFh nlmFhXdr) decodeShareargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
+func (x *nlmXdr) decodeShareargs(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, argp *NlmArgs) bool {
 	lock := &argp.Lock
 	*lock = NlmLock{Svid: ^uint32(0)}
 	lock.Fl.FlPid = lock.Svid
 
-	if !nlmDecodeCookie(&p, &argp.Cookie) || !nlmDecodeCaller(&p, lock) || !decodeFh(&p, &lock.Fh) ||
+	if !nlmDecodeCookie(&p, &argp.Cookie) || !nlmDecodeCaller(&p, lock) || !x.decodeFh(&p, &lock.Fh) ||
 		!nlmDecodeOh(&p, lock) {
 		return false
 	}
 	argp.FsmMode = p.Get()
 	argp.FsmAccess = p.Get()
 	return sunrpc.XdrArgsizeCheck(rqstp, p)
-}
-
-// nlmsvcEncodeTestres writes the result of TEST. As with all writers of results, false means that it does not fit
-// into the reply.
-//
-// C: nlmsvc_encode_testres, fs/lockd/xdr.c
-func nlmsvcEncodeTestres(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, resp *NlmRes) bool {
-	nlmEncodeTestres(&p, resp)
-	return sunrpc.XdrRessizeCheck(rqstp, p)
 }
 
 // nlmsvcEncodeShareres writes the result of SHARE and UNSHARE, with a sequence number that is always 0.
