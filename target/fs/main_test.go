@@ -19,14 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func both(t *testing.T, n int, main func(cur *kernel.Task, fail func(string, ...any))) {
 	t.Helper()
 	choosertest.Simulate(t, n, kernel.Options{Detect: true}, main)
-	for seed := range min(n, 5) {
-		r := kernel.NewFree().Run(nil, kernel.Options{Seed: uint64(seed), Noise: 1 << 8}, "main", func(cur *kernel.Task) {
-			main(cur, func(format string, args ...any) { t.Errorf("free, seed %d: %s", seed, fmt.Sprintf(format, args...)) })
-		})
-		for _, f := range r.Findings {
-			t.Errorf("free, seed %d: %s\n%s", seed, f, f.Text)
-		}
-	}
+	choosertest.Free(t, min(n, 5), kernel.Options{Noise: 1 << 8}, main)
 }
 
 // open makes a file system with one file.

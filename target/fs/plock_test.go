@@ -162,37 +162,28 @@ func TestAsyncCancel(t *testing.T) {
 
 // A closed file lives on until its locks are answered; whoever has no memory is told so.
 func TestAsyncFaults(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
 	got := map[int]int{}
-	for failAt := 0; ; failAt++ {
-		r := m.Run(choosertest.NewRandom(1), kernel.Options{FailAt: failAt}, "main", func(cur *kernel.Task) {
-			v := New(cur, m)
-			inode := v.Create("file", false, 7)
-			v.SetAsync(inode, 5)
-			filp, err := v.Open(cur, inode, FMODE_READ)
-			if err != 0 {
-				return
-			}
-			fl := req(1, F_RDLCK, 0, 9)
-			fl.FlLmops = &LockManagerOperations{LmGrant: func(_ *FileLock, result int) int {
-				got[result]++
-				return -kernel.ENOENT
-			}}
-			if err := v.VfsLockFile(cur, filp, F_SETLK, fl, nil); err != FILE_LOCK_DEFERRED {
-				got[err]++
-			}
-			v.Fput(filp)
-			kernel.Msleep(cur, 20)
-		})
-		for _, f := range r.Findings {
-			t.Errorf("failure %d: %s\n%s", failAt, f, f.Text)
+	for r := range choosertest.Failing(t, func(cur *kernel.Task, _ func(string, ...any)) {
+		v := New(cur, cur.Machine())
+		inode := v.Create("file", false, 7)
+		v.SetAsync(inode, 5)
+		filp, err := v.Open(cur, inode, FMODE_READ)
+		if err != 0 {
+			return
 		}
+		fl := req(1, F_RDLCK, 0, 9)
+		fl.FlLmops = &LockManagerOperations{LmGrant: func(_ *FileLock, result int) int {
+			got[result]++
+			return -kernel.ENOENT
+		}}
+		if err := v.VfsLockFile(cur, filp, F_SETLK, fl, nil); err != FILE_LOCK_DEFERRED {
+			got[err]++
+		}
+		v.Fput(filp)
+		kernel.Msleep(cur, 20)
+	}) {
 		if r.Live != 0 {
-			t.Errorf("failure %d (%s): %d objects are left", failAt, r.Failed, r.Live)
-		}
-		if failAt > r.Fallible || t.Failed() {
-			break
+			t.Errorf("%s fails: %d objects are left", r.Failed, r.Live)
 		}
 	}
 	if got[-kernel.ENOMEM] != 1 || got[-kernel.ENOLCK] != 1 || got[0] < 3 {

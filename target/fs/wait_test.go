@@ -153,8 +153,6 @@ type owner struct {
 
 // Every lock has its own reference to its owner and private part, whatever becomes of it, also if there is no memory.
 func TestReferences(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
 	private := 0
 	ops := FileLockOperations{FlCopyLock: func(_, _ *FileLock) { private++ }, FlReleasePrivate: func(*FileLock) { private-- }}
 	lmops := LockManagerOperations{
@@ -162,43 +160,36 @@ func TestReferences(t *testing.T) {
 		LmPutOwner: func(fl *FileLock) { fl.FlOwner.(*owner).refs.Put(nil); fl.FlOwner = nil },
 	}
 	failures := map[string]int{}
-	for failAt := 0; ; failAt++ {
+	for r := range choosertest.Failing(t, func(cur *kernel.Task, fail func(string, ...any)) {
 		private = 0
-		r := m.Run(choosertest.NewRandom(1), kernel.Options{FailAt: failAt}, "main", func(cur *kernel.Task) {
-			v := New(cur, m)
-			filp, err := v.Open(cur, v.Create("file", false, 7), FMODE_READ|FMODE_WRITE)
+		v := New(cur, cur.Machine())
+		filp, err := v.Open(cur, v.Create("file", false, 7), FMODE_READ|FMODE_WRITE)
+		if err != 0 {
+			failures[kernel.ErrName(err)]++
+			return
+		}
+		who := kernel.StaticObj[owner](cur.Machine(), "owner")
+		who.refs.Init(&who.Obj, "refs")
+		before, after := "", ""
+		for _, fl := range parse(t, "1W0-9 1R3-5 1W4-12 1U0-3 1R0- 1U7-8 1U0-") {
+			fl.FlOwner, fl.FlLmops, fl.FlOps = who, &lmops, &ops
+			err := v.PosixLockFile(cur, filp, fl, nil)
+			after = ranges(filp.FInode.Locks())
 			if err != 0 {
 				failures[kernel.ErrName(err)]++
-				return
-			}
-			who := kernel.StaticObj[owner](m, "owner")
-			who.refs.Init(&who.Obj, "refs")
-			before, after := "", ""
-			for _, fl := range parse(t, "1W0-9 1R3-5 1W4-12 1U0-3 1R0- 1U7-8 1U0-") {
-				fl.FlOwner, fl.FlLmops, fl.FlOps = who, &lmops, &ops
-				err := v.PosixLockFile(cur, filp, fl, nil)
-				after = ranges(filp.FInode.Locks())
-				if err != 0 {
-					failures[kernel.ErrName(err)]++
-					if before != after {
-						t.Errorf("failure %d: %s, but the locks are %q, were %q", failAt, kernel.ErrName(err), after, before)
-					}
+				if before != after {
+					fail("%s, but the locks are %q, were %q", kernel.ErrName(err), after, before)
 				}
-				before = after
 			}
-			if after != "" || who.refs.Peek() != 1 || private != 0 {
-				t.Errorf("failure %d: locks %q, %d references, %d private parts", failAt, after, who.refs.Peek(), private)
-			}
-			v.Fput(filp)
-		})
-		for _, f := range r.Findings {
-			t.Errorf("failure %d: %s\n%s", failAt, f, f.Text)
+			before = after
 		}
+		if after != "" || who.refs.Peek() != 1 || private != 0 {
+			fail("locks %q, %d references, %d private parts", after, who.refs.Peek(), private)
+		}
+		v.Fput(filp)
+	}) {
 		if r.Live != 0 {
-			t.Errorf("failure %d (%s): %d objects are left", failAt, r.Failed, r.Live)
-		}
-		if failAt > r.Fallible || t.Failed() {
-			break
+			t.Errorf("%s fails: %d objects are left", r.Failed, r.Live)
 		}
 	}
 	if failures["-ENOMEM"] != 1 || failures["-ENOLCK"] < 4 {

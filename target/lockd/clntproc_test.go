@@ -209,35 +209,14 @@ func TestReleaseClientCall(t *testing.T) {
 
 // TestCallFaults lets every step fail that can: a call that cannot be made is released once all the same.
 func TestCallFaults(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	failed := map[string]bool{}
-	for k := 1; ; k++ {
-		fail := func(format string, args ...any) { t.Errorf(format, args...) }
-		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
-			if w := hostWorld(cur); w != nil {
-				callFault(cur, w, fail)
-				w.NlmShutdownHosts(cur)
-				w.noHosts(fail)
-				w.down(cur, fail, "shut down")
-			}
-		})
-		for _, f := range r.Findings {
-			t.Errorf("step %d (%s): %s\n%s", k, r.Failed, f, f.Text)
+	choosertest.Failed(t, func(cur *kernel.Task, fail func(string, ...any)) {
+		if w := hostWorld(cur); w != nil {
+			callFault(cur, w, fail)
+			w.NlmShutdownHosts(cur)
+			w.noHosts(fail)
+			w.down(cur, fail, "shut down")
 		}
-		if t.Failed() {
-			t.Fatalf("failed step: %d, %s", k, r.Failed)
-		}
-		if r.Failed == "" {
-			break
-		}
-		failed[r.Failed] = true
-	}
-	for _, site := range []string{"nlm_host", "nsm_handle", "statd", "nlm_rqst", "rpc_clnt", "rpc_task", "kthread"} {
-		if !failed[site] {
-			t.Errorf("nothing failed at %s; seen: %v", site, failed)
-		}
-	}
+	}, "nlm_host", "nsm_handle", "statd", "nlm_rqst", "rpc_clnt", "rpc_task", "kthread")
 }
 
 // callFault has a client monitored and called.

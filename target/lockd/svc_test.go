@@ -56,15 +56,7 @@ func (w *world) down(cur *kernel.Task, fail func(string, ...any), when string) {
 			fail("%s: %d users of rpcbind in %s", when, n, net.Name)
 		}
 	}
-	kernel.Msleep(cur, 100) // sockets are freed behind their last callback
-	cur.Machine().SynchronizeRcu(cur)
-	if live := cur.Machine().LiveObjects(); len(live) != w.base {
-		var names []string
-		for _, o := range live {
-			names = append(names, o.Name())
-		}
-		fail("%s: %d objects, were %d: %v", when, len(live), w.base, names)
-	}
+	choosertest.NothingLeft(cur, w.base, fail, when)
 }
 
 // registered counts lockd's entries at the rpcbind of namespace i.
@@ -191,67 +183,53 @@ func TestConcurrentUsers(t *testing.T) {
 // TestFailures makes every fallible step of two starts fail in turn: the one in the second net while lockd runs for
 // the first. LockdUp must report it with everything as before, and must work the next time.
 func TestFailures(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	failed := map[string]bool{}
-	for k := 1; ; k++ {
-		errs := 0
-		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
-			w := boot(cur)
-			if w == nil {
-				return
-			}
-			fail := func(format string, args ...any) {
-				t.Errorf("step %d: %s", k, fmt.Sprintf(format, args...))
-			}
-			up := func(i int) {
-				users := w.NlmsvcUsers
-				if err := w.LockdUp(cur, w.nets[i]); err != 0 {
-					errs++
-					if users == 0 {
-						w.down(cur, fail, "failed start: "+kernel.ErrName(err))
-					} else {
-						w.netDown(w.nets[i], fail, "failed second start: "+kernel.ErrName(err))
-						if w.NlmsvcUsers != users || w.NlmsvcTask == nil {
-							fail("failed second start: %d users, were %d", w.NlmsvcUsers, users)
-						}
-						if n := w.rpc.SunrpcNet(w.nets[i]).RpcbUsers.Peek(); n != 0 {
-							fail("failed second start: %d users of rpcbind", n)
-						}
-					}
-					if err := w.LockdUp(cur, w.nets[i]); err != 0 {
-						fail("start after a failed one: %s", kernel.ErrName(err))
-					}
-				}
-			}
-			up(0)
-			up(1)
-			if t.Failed() {
-				return
-			}
-			w.LockdDown(cur, w.nets[0])
-			w.LockdDown(cur, w.nets[1])
-			w.unregisters = errs > 0
-			w.down(cur, fail, "all down")
-		})
-		for _, f := range r.Findings {
-			t.Errorf("step %d (%s): %s\n%s", k, r.Failed, f, f.Text)
+	failed, errs := map[string]bool{}, 0
+	for r := range choosertest.Failing(t, func(cur *kernel.Task, fail func(string, ...any)) {
+		errs = 0
+		w := boot(cur)
+		if w == nil {
+			return
+		}
+		for i := range w.nets {
+			errs += w.upFailing(cur, fail, i)
 		}
 		if t.Failed() {
-			t.Fatalf("failed step: %s", r.Failed)
+			return
 		}
+		w.LockdDown(cur, w.nets[0])
+		w.LockdDown(cur, w.nets[1])
+		w.unregisters = errs > 0
+		w.down(cur, fail, "all down")
+	}) {
 		if errs > 0 {
 			failed[r.Failed] = true
 		}
-		if r.Failed == "" {
-			break
+	}
+	choosertest.Seen(t, failed, "svc_serv", "svc_pool", "svc_rqst", "rq_argp", "rq_resp", "page", "kthread", "bind", "listen")
+}
+
+// upFailing brings lockd up in namespace i, where a step may fail once. It returns how many starts failed.
+func (w *world) upFailing(cur *kernel.Task, fail func(string, ...any), i int) int {
+	users := w.NlmsvcUsers
+	err := w.LockdUp(cur, w.nets[i])
+	if err == 0 {
+		return 0
+	}
+	if users == 0 {
+		w.down(cur, fail, "failed start: "+kernel.ErrName(err))
+	} else {
+		w.netDown(w.nets[i], fail, "failed second start: "+kernel.ErrName(err))
+		if w.NlmsvcUsers != users || w.NlmsvcTask == nil {
+			fail("failed second start: %d users, were %d", w.NlmsvcUsers, users)
+		}
+		if n := w.rpc.SunrpcNet(w.nets[i]).RpcbUsers.Peek(); n != 0 {
+			fail("failed second start: %d users of rpcbind", n)
 		}
 	}
-	for _, site := range []string{"svc_serv", "svc_pool", "svc_rqst", "rq_argp", "rq_resp", "page", "kthread", "bind", "listen"} {
-		if !failed[site] {
-			t.Errorf("no start failed at %s; seen: %v", site, failed)
-		}
+	if err := w.LockdUp(cur, w.nets[i]); err != 0 {
+		fail("start after a failed one: %s", kernel.ErrName(err))
 	}
+	return 1
 }
 
 // TestSigkill sends lockd a SIGKILL: it stays and goes back into grace.

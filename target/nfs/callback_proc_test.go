@@ -764,86 +764,56 @@ func TestUmount(t *testing.T) {
 
 // TestFaults makes every fallible step of the set-up and of some callbacks fail in turn. Nothing is lost.
 func TestFaults(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	failed := map[string]bool{}
-	for k := 1; ; k++ {
-		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
-			w := boot(cur)
-			if w == nil {
-				return
-			}
-			fail := func(format string, args ...any) { t.Errorf("step %d: "+format, append([]any{k}, args...)...) }
-			if w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]) != 0 {
-				return
-			}
-			if mt := w.mount(cur, 1); mt != nil {
-				for i, op := range []string{
-					opDevices(1, device(NOTIFY_DEVICEID4_DELETE, 20, 2, deviceID)), opRecall(readFh, readID),
-				} {
-					mt.back(cur, opSequence(sessID, uint32(i+1), 0, 0, rcList(sessID, 1, 1, 0)), op)
-				}
-				mt.umount(cur)
-			}
-			kernel.Msleep(cur, 100)
-			w.NfsCallbackDown(cur, 1, w.nets[0])
-			w.down(cur, fail, "down")
-		})
-		for _, f := range r.Findings {
-			t.Errorf("step %d: %s", k, f)
+	choosertest.Failed(t, func(cur *kernel.Task, fail func(string, ...any)) {
+		w := boot(cur)
+		if w == nil || w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]) != 0 {
+			return
 		}
-		if r.Failed == "" {
-			break
+		if mt := w.mount(cur, 1); mt != nil {
+			for i, op := range []string{
+				opDevices(1, device(NOTIFY_DEVICEID4_DELETE, 20, 2, deviceID)), opRecall(readFh, readID),
+			} {
+				mt.back(cur, opSequence(sessID, uint32(i+1), 0, 0, rcList(sessID, 1, 1, 0)), op)
+			}
+			mt.umount(cur)
 		}
-		failed[r.Failed] = true
-	}
-	for _, site := range []string{
-		"nfs_client", "nfs_server", "nfs_inode", "nfs_delegation", "nfs4_session", "nfs4_slot", "pnfs_layout_hdr",
+		kernel.Msleep(cur, 100)
+		w.NfsCallbackDown(cur, 1, w.nets[0])
+		w.down(cur, fail, "down")
+	}, "nfs_client", "nfs_server", "nfs_inode", "nfs_delegation", "nfs4_session", "nfs4_slot", "pnfs_layout_hdr",
 		"pnfs_layout_segment", "nfs4_deviceid_node", "cbn_devs", "csa_rclists", "rcl_refcalls",
-		"nfs4_delegreturndata", "kthread",
-	} {
-		if !failed[site] {
-			t.Errorf("%s never failed", site)
-		}
-	}
+		"nfs4_delegreturndata", "kthread")
 }
 
 // TestFree lets real goroutines call back, recall and unmount.
 func TestFree(t *testing.T) {
-	m := kernel.NewFree()
-	defer m.Close()
-	for range 20 {
-		r := m.Run(nil, kernel.Options{}, "main", func(cur *kernel.Task) {
-			w := boot(cur)
-			mt := w.mount(cur, 0)
-			if err := w.NfsCallbackUp(cur, 0, nil, w.nets[0]); err != 0 {
-				t.Errorf("up: %s", kernel.ErrName(err))
-				return
-			}
-			var servers []*kernel.Task
-			for range 3 {
-				servers = append(servers, m.Spawn(cur, "server", func(cur *kernel.Task) {
-					msg := compound(9, 0, 7, 2, "", opRecall(readFh, readID), opGetattr(writtenFh, 8))
-					if r := parse(mt.raw(cur, t.Errorf, msg), 0); r.accept != 0 || r.nops == 0 {
-						t.Errorf("%+v", r)
-					}
-				}))
-			}
-			mt.Umount(cur, mt.server)
-			for _, s := range servers {
-				kernel.Join(cur, s)
-			}
-			kernel.Msleep(cur, 5)
-			if n := len(mt.clp.Delegreturns()); n != 2 {
-				t.Errorf("%d delegations returned", n)
-			}
-			mt.NfsPutClient(cur, mt.clp)
-			w.NfsCallbackDown(cur, 0, w.nets[0])
-		})
-		for _, f := range r.Findings {
-			t.Error(f)
+	choosertest.Free(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+		w := boot(cur)
+		mt := w.mount(cur, 0)
+		if err := w.NfsCallbackUp(cur, 0, nil, w.nets[0]); err != 0 {
+			fail("up: %s", kernel.ErrName(err))
+			return
 		}
-	}
+		var servers []*kernel.Task
+		for range 3 {
+			servers = append(servers, cur.Machine().Spawn(cur, "server", func(cur *kernel.Task) {
+				msg := compound(9, 0, 7, 2, "", opRecall(readFh, readID), opGetattr(writtenFh, 8))
+				if r := parse(mt.raw(cur, fail, msg), 0); r.accept != 0 || r.nops == 0 {
+					fail("%+v", r)
+				}
+			}))
+		}
+		mt.Umount(cur, mt.server)
+		for _, s := range servers {
+			kernel.Join(cur, s)
+		}
+		kernel.Msleep(cur, 5)
+		if n := len(mt.clp.Delegreturns()); n != 2 {
+			fail("%d delegations returned", n)
+		}
+		mt.NfsPutClient(cur, mt.clp)
+		w.NfsCallbackDown(cur, 0, w.nets[0])
+	})
 }
 
 // TestDecodersAllocate asks for memory for more than a request holds.

@@ -90,15 +90,7 @@ func (w *world) down(cur *kernel.Task, fail func(string, ...any), when string) {
 			fail("%s: transport %d has %d free requests", when, i, n)
 		}
 	}
-	kernel.Msleep(cur, 100) // sockets are freed behind their last callback
-	cur.Machine().SynchronizeRcu(cur)
-	if live := cur.Machine().LiveObjects(); len(live) != w.base {
-		var names []string
-		for _, o := range live {
-			names = append(names, o.Name())
-		}
-		fail("%s: %d objects, were %d: %v", when, len(live), w.base, names)
-	}
+	choosertest.NothingLeft(cur, w.base, fail, when)
 }
 
 func TestUpDown(t *testing.T) {
@@ -191,67 +183,52 @@ func TestConcurrentUsers(t *testing.T) {
 // TestFailures makes every fallible step of two starts fail in turn: the one in the second net while the service
 // runs for the first. NfsCallbackUp must report it with everything as before, and must work the next time.
 func TestFailures(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
 	for minor := range 2 {
-		failed := map[string]bool{}
-		for k := 1; ; k++ {
-			errs := 0
-			r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
-				w := boot(cur)
-				if w == nil {
-					return
-				}
-				fail := func(format string, args ...any) {
-					t.Errorf("minor %d step %d: %s", minor, k, fmt.Sprintf(format, args...))
-				}
-				cb := &w.NfsCallbackInfo[minor]
-				up := func(i int) {
-					users := cb.Users
-					if err := w.NfsCallbackUp(cur, minor, w.xprts[i], w.nets[i]); err != 0 {
-						errs++
-						if users == 0 {
-							w.down(cur, fail, "failed start: "+kernel.ErrName(err))
-						} else if nn := w.NfsNet(w.nets[i]); cb.Users != users || cb.Task == nil || nn.CbUsers[minor] != 0 {
-							fail("failed second start: %+v %+v", *cb, *nn)
-						}
-						if err := w.NfsCallbackUp(cur, minor, w.xprts[i], w.nets[i]); err != 0 {
-							fail("start after a failed one: %s", kernel.ErrName(err))
-						}
-					}
-				}
-				up(0)
-				up(1)
-				if t.Failed() {
-					return
-				}
-				w.NfsCallbackDown(cur, minor, w.nets[0])
-				w.NfsCallbackDown(cur, minor, w.nets[1])
-				w.down(cur, fail, "all down")
-			})
-			for _, f := range r.Findings {
-				t.Errorf("minor %d step %d (%s): %s\n%s", minor, k, r.Failed, f, f.Text)
+		failed, errs := map[string]bool{}, 0
+		for r := range choosertest.Failing(t, func(cur *kernel.Task, fail func(string, ...any)) {
+			errs = 0
+			w := boot(cur)
+			if w == nil {
+				return
+			}
+			for i := range w.nets {
+				errs += w.upFailing(cur, fail, minor, i)
 			}
 			if t.Failed() {
-				t.Fatalf("failed step: %s", r.Failed)
+				return
 			}
+			w.NfsCallbackDown(cur, minor, w.nets[0])
+			w.NfsCallbackDown(cur, minor, w.nets[1])
+			w.down(cur, fail, "all down")
+		}) {
 			if errs > 0 {
 				failed[r.Failed] = true
 			}
-			if r.Failed == "" {
-				break
-			}
 		}
-		sites := []string{"svc_serv", "svc_pool", "svc_rqst", "rq_argp", "rq_resp", "kthread"}
+		choosertest.Seen(t, failed, "svc_serv", "svc_pool", "svc_rqst", "rq_argp", "rq_resp", "kthread")
 		if minor == 0 {
-			sites = append(sites, "page", "bind", "listen")
-		}
-		for _, site := range sites {
-			if !failed[site] {
-				t.Errorf("minor %d: no start failed at %s; seen: %v", minor, site, failed)
-			}
+			choosertest.Seen(t, failed, "page", "bind", "listen")
 		}
 	}
+}
+
+// upFailing brings the service up in namespace i, where a step may fail once. It returns how many starts failed.
+func (w *world) upFailing(cur *kernel.Task, fail func(string, ...any), minor, i int) int {
+	cb := &w.NfsCallbackInfo[minor]
+	users := cb.Users
+	err := w.NfsCallbackUp(cur, minor, w.xprts[i], w.nets[i])
+	if err == 0 {
+		return 0
+	}
+	if users == 0 {
+		w.down(cur, fail, "failed start: "+kernel.ErrName(err))
+	} else if nn := w.NfsNet(w.nets[i]); cb.Users != users || cb.Task == nil || nn.CbUsers[minor] != 0 {
+		fail("minor %d, failed second start: %+v %+v", minor, *cb, *nn)
+	}
+	if err := w.NfsCallbackUp(cur, minor, w.xprts[i], w.nets[i]); err != 0 {
+		fail("minor %d, start after a failed one: %s", minor, kernel.ErrName(err))
+	}
+	return 1
 }
 
 // TestFailureKeepsRpcbind fails a start of the callback service in a namespace where another service uses rpcbind.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
 
@@ -162,28 +163,22 @@ func TestBcShutdownRace(t *testing.T) {
 }
 
 func TestBcSetupWithoutMemory(t *testing.T) {
-	for failAt := 1; ; failAt++ {
-		m := kernel.NewSim()
-		got := 0
-		r := m.Run(first{}, kernel.Options{FailAt: failAt}, "main", func(cur *kernel.Task) {
-			rpc, net := New(cur, cur.Machine()), sock.NewNet(cur, cur.Machine(), "init_net")
-			xprt := XprtAlloc(cur, net, sock.Addr4(192, 0, 2, 1, 2049), nil)
-			if xprt == nil {
-				got = -kernel.ENOMEM
-			} else {
-				if got = XprtSetupBackchannel(cur, xprt, 2); got == 0 {
-					XprtDestroyBackchannel(xprt, 2)
-				}
-				XprtPut(xprt)
+	got := 0
+	for r := range choosertest.Failing(t, func(cur *kernel.Task, _ func(string, ...any)) {
+		rpc, net := New(cur, cur.Machine()), sock.NewNet(cur, cur.Machine(), "init_net")
+		xprt := XprtAlloc(cur, net, sock.Addr4(192, 0, 2, 1, 2049), nil)
+		if xprt == nil {
+			got = -kernel.ENOMEM
+		} else {
+			if got = XprtSetupBackchannel(cur, xprt, 2); got == 0 {
+				XprtDestroyBackchannel(xprt, 2)
 			}
-			rpc.Exit(cur)
-		})
-		if f := r.Worst(); f != nil || r.Live != 0 || (got == 0) != (r.Failed == "") {
-			t.Errorf("failure %d (%s): %d, %v, %d objects left", failAt, r.Failed, got, f, r.Live)
+			XprtPut(xprt)
 		}
-		m.Close()
-		if r.Failed == "" {
-			break
+		rpc.Exit(cur)
+	}) {
+		if r.Live != 0 || (got == 0) != (r.Failed == "") {
+			t.Errorf("%q fails: %d, %d objects left", r.Failed, got, r.Live)
 		}
 	}
 }

@@ -200,12 +200,7 @@ func clntWorld(cur *kernel.Task, net *sock.Net, fail func(string, ...any),
 	rpc.Nodename = "guest"
 	base := len(cur.Machine().LiveObjects())
 	fn(cur, rpc, net)
-	kernel.Msleep(cur, 100) // sockets go with their last event
-	if live := cur.Machine().LiveObjects(); len(live) != base {
-		for _, o := range live {
-			fail("%s is left", o.Name())
-		}
-	}
+	choosertest.NothingLeft(cur, base, fail, "over")
 }
 
 // clntEverywhere runs fn on all back ends and networks.
@@ -843,38 +838,15 @@ func TestClntRestart(t *testing.T) {
 
 // TestClntFaults lets every step fail that can: the caller hears of it, a call is released once, nothing is left.
 func TestClntFaults(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	failed := map[string]bool{}
-	for k := 1; ; k++ {
-		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
-			net := sock.NewNet(cur, m, "init_net")
-			rpc := New(cur, m)
-			base := len(m.LiveObjects())
-			for _, prot := range bothProts {
-				clntFault(t, cur, rpc, net, prot)
-			}
-			kernel.Msleep(cur, 100)
-			if n := len(m.LiveObjects()); n != base {
-				t.Errorf("step %d: %d objects, were %d", k, n, base)
-			}
-		})
-		for _, f := range r.Findings {
-			t.Errorf("step %d (%s): %s\n%s", k, r.Failed, f, f.Text)
+	choosertest.Failed(t, func(cur *kernel.Task, fail func(string, ...any)) {
+		net := sock.NewNet(cur, cur.Machine(), "init_net")
+		rpc := New(cur, cur.Machine())
+		base := len(cur.Machine().LiveObjects())
+		for _, prot := range bothProts {
+			clntFault(t, cur, rpc, net, prot)
 		}
-		if t.Failed() {
-			t.Fatalf("failed step: %d, %s", k, r.Failed)
-		}
-		if r.Failed == "" {
-			break
-		}
-		failed[r.Failed] = true
-	}
-	for _, site := range []string{"rpc_clnt", "rpc_task", "kthread", "sock", "bind", "sk_buff", "tcp_pair"} {
-		if !failed[site] {
-			t.Errorf("nothing failed at %s; seen: %v", site, failed)
-		}
-	}
+		choosertest.NothingLeft(cur, base, fail, "over")
+	}, "rpc_clnt", "rpc_task", "kthread", "sock", "bind", "sk_buff", "tcp_pair")
 }
 
 // clntFault makes a client and two calls. A peer that cannot start tries again.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
 
@@ -468,44 +469,36 @@ func TestUnixDomainFind(t *testing.T) {
 
 // Every allocation of a login may fail; nothing may leak and the request must be refused or put off.
 func TestLoginWithoutMemory(t *testing.T) {
-	for failAt := 1; ; failAt++ {
-		m := kernel.NewSim()
-		hit := false
-		r := m.Run(first{}, kernel.Options{FailAt: failAt}, "main", func(cur *kernel.Task) {
-			m := cur.Machine()
-			rpc, net := New(cur, m), sock.NewNet(cur, m, "init_net")
-			if SunrpcInitNet(cur, rpc, net) != 0 {
-				hit = true
-				rpc.Exit(cur)
-				return
-			}
-			w := &authWorld{rpc: rpc, net: net}
-			w.serv = kernel.StaticObj[SvcServ](m, "svc_serv")
-			w.serv.SvRpc, w.serv.SvProgram = rpc, &SvcProgram{PgClass: "nfsd"}
-			w.xprt = kernel.StaticObj[SvcXprt](m, "svc_xprt")
-			w.xprt.XptFlags.Init(&w.xprt.Obj, "xpt_flags", xptFlagNames)
-			w.xprt.XptLock.Init(&w.xprt.Obj, "xpt_lock")
-			w.xprt.XptServer, w.xprt.XptNet = w.serv, net
-			w.rqst = w.newRqst(m)
-			switch got := w.login(cur, w.rqst); got {
-			case SVC_OK:
-			case SVC_DENIED, SVC_DROP, SVC_CLOSE, -SVC_CLOSE:
-				hit = true
-			default:
-				t.Errorf("failure %d: %d", failAt, got)
-			}
-			SvcAuthorise(w.rqst)
-			w.exit(cur)
-		})
-		if f := r.Worst(); f != nil || r.Live != 0 {
-			t.Errorf("failure %d (%s): %v, %d objects left", failAt, r.Failed, f, r.Live)
+	hit := false
+	for r := range choosertest.Failing(t, func(cur *kernel.Task, fail func(string, ...any)) {
+		hit = false
+		m := cur.Machine()
+		rpc, net := New(cur, m), sock.NewNet(cur, m, "init_net")
+		if SunrpcInitNet(cur, rpc, net) != 0 {
+			hit = true
+			rpc.Exit(cur)
+			return
 		}
-		m.Close()
-		if r.Failed == "" {
-			break
+		w := &authWorld{rpc: rpc, net: net}
+		w.serv = kernel.StaticObj[SvcServ](m, "svc_serv")
+		w.serv.SvRpc, w.serv.SvProgram = rpc, &SvcProgram{PgClass: "nfsd"}
+		w.xprt = kernel.StaticObj[SvcXprt](m, "svc_xprt")
+		w.xprt.XptFlags.Init(&w.xprt.Obj, "xpt_flags", xptFlagNames)
+		w.xprt.XptLock.Init(&w.xprt.Obj, "xpt_lock")
+		w.xprt.XptServer, w.xprt.XptNet = w.serv, net
+		w.rqst = w.newRqst(m)
+		switch got := w.login(cur, w.rqst); got {
+		case SVC_OK:
+		case SVC_DENIED, SVC_DROP, SVC_CLOSE, -SVC_CLOSE:
+			hit = true
+		default:
+			fail("status %d", got)
 		}
-		if !hit && r.Failed != "unix_gid" {
-			t.Errorf("failure %d (%s) had no effect", failAt, r.Failed)
+		SvcAuthorise(w.rqst)
+		w.exit(cur)
+	}) {
+		if r.Live != 0 || !hit && r.Failed != "unix_gid" && r.Failed != "" {
+			t.Errorf("%q fails: noticed %t, %d objects left", r.Failed, hit, r.Live)
 		}
 	}
 }

@@ -574,41 +574,26 @@ func TestAddsockAndNames(t *testing.T) {
 
 // Every fallible step on the way to a socket, failing once: an error that leaves nothing behind, or success.
 func TestFailingSocketSteps(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
-	for k := 1; k < 60; k++ {
-		made := 0
-		r := m.Run(choosertest.NewRandom(uint64(k)), kernel.Options{FailAt: k}, "main", func(cur *kernel.Task) {
-			net := sock.NewNet(cur, m, "init_net")
-			rpc := New(cur, m)
-			serv := SvcCreate(cur, rpc, sockProgram(), PAGE_SIZE, nil)
-			if serv != nil {
-				for _, class := range []string{"udp", "tcp", "tcp-bc"} {
-					if SvcCreateXprt(cur, serv, class, net, sock.PF_INET6, 0, SVC_SOCK_ANONYMOUS) >= 0 {
-						made++
-					}
+	made := 0
+	for r := range choosertest.Failing(t, func(cur *kernel.Task, _ func(string, ...any)) {
+		made = 0
+		net := sock.NewNet(cur, cur.Machine(), "init_net")
+		rpc := New(cur, cur.Machine())
+		serv := SvcCreate(cur, rpc, sockProgram(), PAGE_SIZE, nil)
+		if serv != nil {
+			for _, class := range []string{"udp", "tcp", "tcp-bc"} {
+				if SvcCreateXprt(cur, serv, class, net, sock.PF_INET6, 0, SVC_SOCK_ANONYMOUS) >= 0 {
+					made++
 				}
-				SvcShutdownNet(cur, serv, net)
-				SvcDestroy(cur, serv)
 			}
-			rpc.Exit(cur)
-			net.Put()
-		})
-		for _, f := range r.Findings {
-			t.Fatalf("step %d (%s): %v\n%s\n%v", k, r.Failed, f, f.Text, f.Stack)
+			SvcShutdownNet(cur, serv, net)
+			SvcDestroy(cur, serv)
 		}
-		if r.Live != 0 {
-			t.Fatalf("step %d (%s): %d objects left", k, r.Failed, r.Live)
-		}
-		if r.Failed == "" {
-			if made != 3 {
-				t.Fatalf("%d transports without a failure", made)
-			}
-			return
-		}
-		if made == 3 {
-			t.Errorf("step %d (%s) did not matter", k, r.Failed)
+		rpc.Exit(cur)
+		net.Put()
+	}) {
+		if r.Live != 0 || (made == 3) != (r.Failed == "") {
+			t.Errorf("%q fails: %d transports, %d objects left", r.Failed, made, r.Live)
 		}
 	}
-	t.Errorf("more than 60 fallible steps")
 }

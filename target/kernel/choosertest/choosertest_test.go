@@ -3,6 +3,7 @@
 package choosertest
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -53,5 +54,43 @@ func TestChoosers(t *testing.T) {
 		if !slices.Equal(seqs[0], seqs[1]) {
 			t.Fatalf("seed %d is two runs", seed)
 		}
+	}
+}
+
+// Each fallible step of two fails once, and what is left of a run is told.
+func TestFailing(t *testing.T) {
+	var failed, told []string
+	for r := range Failing(t, func(cur *kernel.Task, _ func(string, ...any)) {
+		tell := func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) }
+		for _, name := range []string{"a", "b"} {
+			if x := kernel.Kzalloc[counter](cur.Machine(), name, kernel.GFP_KERNEL); x != nil {
+				NothingLeft(cur, 0, tell, "made")
+				kernel.Kfree(x)
+			}
+		}
+		NothingLeft(cur, 0, tell, "over")
+	}) {
+		failed = append(failed, r.Failed)
+	}
+	if !slices.Equal(failed, []string{"a", "b", ""}) {
+		t.Errorf("failed: %q", failed)
+	}
+	a, b := "made: 1 objects, were 0: [a]", "made: 1 objects, were 0: [b]"
+	if !slices.Equal(told, []string{b, a, a, b}) {
+		t.Errorf("told: %q", told)
+	}
+}
+
+// Free runs each seed once.
+func TestFree(t *testing.T) {
+	runs := 0
+	Free(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
+		runs++
+		if cur.Machine().Sim() {
+			fail("this is the sim back end")
+		}
+	})
+	if runs != 3 {
+		t.Errorf("%d runs", runs)
 	}
 }
