@@ -3,7 +3,6 @@
 package lockd
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/fs"
@@ -38,10 +37,9 @@ func hosts(t *testing.T, n int, main func(cur *kernel.Task, w *world, fail func(
 // hostsFree is hosts for the free back end: in memory, and on the real loopback interface.
 func hostsFree(t *testing.T, main func(cur *kernel.Task, w *world, fail func(string, ...any))) {
 	t.Helper()
+	opt := kernel.Options{Noise: 1 << 8, TimeScale: 20}
 	for _, real := range []bool{false, true} {
-		fail := func(format string, args ...any) { t.Errorf("free, real %t: %s", real, fmt.Sprintf(format, args...)) }
-		opt := kernel.Options{Seed: 1, Noise: 1 << 8, TimeScale: 20}
-		r := kernel.NewFree().Run(nil, opt, "main", func(cur *kernel.Task) {
+		choosertest.Free(t, 1, opt, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := hostWorld(cur)
 			if real {
 				net, err := sock.NewRealNet(cur.Machine())
@@ -56,9 +54,6 @@ func hostsFree(t *testing.T, main func(cur *kernel.Task, w *world, fail func(str
 			w.NlmShutdownHosts(cur)
 			w.noHosts(fail)
 		})
-		for _, f := range r.Findings {
-			fail("%s\n%s", f, f.Text)
-		}
 	}
 }
 
@@ -174,11 +169,10 @@ func TestHostExpires(t *testing.T) {
 
 // TestHostWithLocks has a client that holds a lock: its host stays for hours, and goes when it has none.
 func TestHostWithLocks(t *testing.T) {
-	locking(t, 4, func(cur *kernel.Task, w *lockWorld) {
+	withPeers(t, 4, func(cur *kernel.Task, w *lockWorld, p, q *peer) {
 		if !cur.Machine().Sim() {
 			return // hours of virtual time
 		}
-		p, q := newPeer(cur, w, 1), newPeer(cur, w, 2)
 		hosts := func() int {
 			w.NlmHostMutex.Lock(cur)
 			defer w.NlmHostMutex.Unlock(cur)
@@ -200,8 +194,6 @@ func TestHostWithLocks(t *testing.T) {
 		if n := hosts(); n != 1 {
 			w.fail("%d hosts, none with locks", n)
 		}
-		p.close()
-		q.close()
 	})
 }
 

@@ -62,9 +62,7 @@ func (w *lockWorld) clean(cur *kernel.Task, when string) {
 	if got := w.locks(); got != "" {
 		w.fail("%s: locks are left: %s", when, got)
 	}
-	if n := len(w.NlmBlocked.Peek()); n != 0 {
-		w.fail("%s: %d blocks are left", when, n)
-	}
+	w.noBlocks(when)
 	kernel.Msleep(cur, 20_000) // calls that nobody answers are over
 	sunrpc.SvcauthUnixPurge(cur, w.rpc, w.nets[0])
 	w.base = w.bare
@@ -88,6 +86,13 @@ func (w *lockWorld) locks() string {
 	}
 	slices.Sort(words)
 	return strings.Join(words, " ")
+}
+
+// noBlocks checks that nobody waits for a lock.
+func (w *lockWorld) noBlocks(when string) {
+	if n := len(w.NlmBlocked.Peek()); n != 0 {
+		w.fail("%s: %d blocks are left", when, n)
+	}
 }
 
 // want checks what is locked.
@@ -115,18 +120,26 @@ const (
 	mute   = -2 // nothing is
 )
 
-// newPeer makes the n-th client host. nil if an injected failure hit it.
+// newPeer makes the n-th client host.
 func newPeer(cur *kernel.Task, w *lockWorld, n byte) *peer {
-	p := &peer{
-		w: w, addr: sock.Addr4(127, 0, 0, 1+n, peerPort), xid: uint32(n) << 16,
-		answer: func(uint32) int { return NLM_LCK_GRANTED }, grants: map[uint32]int{}, replies: map[uint32][]byte{},
-	}
-	var err int
-	if p.conn, err = sock.Listen(cur, w.nets[0], sock.IPPROTO_UDP, p.addr); err != 0 {
+	p, err := listenPeer(cur, w, n)
+	if err != 0 {
 		w.fail("peer: %s", kernel.ErrName(err))
-		return nil
 	}
 	return p
+}
+
+// listenPeer is newPeer where that may fail: a peer or an error.
+func listenPeer(cur *kernel.Task, w *lockWorld, n byte) (*peer, int) {
+	addr := sock.Addr4(127, 0, 0, 1+n, peerPort)
+	conn, err := sock.Listen(cur, w.nets[0], sock.IPPROTO_UDP, addr)
+	if err != 0 {
+		return nil, err
+	}
+	return &peer{
+		w: w, conn: conn, addr: addr, xid: uint32(n) << 16,
+		answer: func(uint32) int { return NLM_LCK_GRANTED }, grants: map[uint32]int{}, replies: map[uint32][]byte{},
+	}, 0
 }
 
 func (p *peer) close() { p.conn.Close() }
@@ -254,9 +267,7 @@ func (p *peer) settled(cur *kernel.Task, ms int) {
 	} else {
 		p.await(cur, ms, func() bool { return p.pump(cur, 100, none) })
 	}
-	if !none() {
-		p.w.fail("%d blocks are left", len(p.w.NlmBlocked.Peek()))
-	}
+	p.w.noBlocks("settled")
 }
 
 // status waits for the answer to a call and returns its status; -1 if there is none in time.
@@ -280,17 +291,10 @@ func (p *peer) status(cur *kernel.Task, xid uint32, ms int) int {
 func (p *peer) lockMsg(svid uint32, typ uint8, start, length uint64, block, reclaim bool) msg {
 	x := p.header(NLMPROC_LOCK)
 	x.opaque([]byte{byte(svid), 1})
-	x.words(b2u(block), b2u(typ == fs.F_WRLCK))
+	x.words(word(block), word(typ == fs.F_WRLCK))
 	p.alock(&x, svid, start, length)
-	x.words(b2u(reclaim), 1)
+	x.words(word(reclaim), 1)
 	return x
-}
-
-func b2u(b bool) uint32 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // call makes a call and insists on an answer.
@@ -320,7 +324,7 @@ func (p *peer) unlock(cur *kernel.Task, svid uint32, start, length uint64) int {
 func (p *peer) cancelMsg(svid uint32, typ uint8, start, length uint64) msg {
 	x := p.header(NLMPROC_CANCEL)
 	x.opaque([]byte{byte(svid), 3})
-	x.words(1, b2u(typ == fs.F_WRLCK))
+	x.words(1, word(typ == fs.F_WRLCK))
 	p.alock(&x, svid, start, length)
 	return x
 }
@@ -328,7 +332,7 @@ func (p *peer) cancelMsg(svid uint32, typ uint8, start, length uint64) msg {
 func (p *peer) test(cur *kernel.Task, svid uint32, typ uint8, start, length uint64) int {
 	x := p.header(NLMPROC_TEST)
 	x.opaque([]byte{byte(svid), 4})
-	x.words(b2u(typ == fs.F_WRLCK))
+	x.words(word(typ == fs.F_WRLCK))
 	p.alock(&x, svid, start, length)
 	return p.call(cur, x)
 }
@@ -336,6 +340,13 @@ func (p *peer) test(cur *kernel.Task, svid uint32, typ uint8, start, length uint
 // granted waits until a process has had n GRANTED calls.
 func (p *peer) granted(cur *kernel.Task, svid uint32, n, ms int) bool {
 	return p.await(cur, ms, func() bool { return p.grants[svid] >= n })
+}
+
+// gets waits until a process has been granted its lock, as it must be.
+func (p *peer) gets(cur *kernel.Task, svid uint32) {
+	if !p.granted(cur, svid, 1, 5000) {
+		p.w.fail("process %d is not granted its lock", svid)
+	}
 }
 
 // expect compares the answer to a call.
@@ -357,15 +368,8 @@ func locking(t *testing.T, n int, main func(cur *kernel.Task, w *lockWorld)) {
 		}
 	}
 	choosertest.Simulate(t, n, kernel.Options{Detect: true}, run)
-	for seed := range 1 + min(n/60, 1) {
-		opt := kernel.Options{Seed: uint64(seed), Noise: 1 << 8, TimeScale: 200, Watchdog: 20_000}
-		r := kernel.NewFree().Run(nil, opt, "main", func(cur *kernel.Task) {
-			run(cur, func(format string, args ...any) { t.Errorf("free, seed %d: %s", seed, fmt.Sprintf(format, args...)) })
-		})
-		for _, f := range r.Findings {
-			t.Errorf("free, seed %d: %s\n%s", seed, f, f.Text)
-		}
-	}
+	opt := kernel.Options{Noise: 1 << 8, TimeScale: 200, Watchdog: 20_000}
+	choosertest.Free(t, 1+min(n/60, 1), opt, run)
 }
 
 const (
@@ -373,10 +377,49 @@ const (
 	wr = fs.F_WRLCK
 )
 
+// withPeer is locking with a client host.
+func withPeer(t *testing.T, n int, main func(cur *kernel.Task, w *lockWorld, p *peer)) {
+	t.Helper()
+	locking(t, n, func(cur *kernel.Task, w *lockWorld) {
+		p := newPeer(cur, w, 1)
+		main(cur, w, p)
+		p.close()
+	})
+}
+
+// withPeers is locking with two client hosts.
+func withPeers(t *testing.T, n int, main func(cur *kernel.Task, w *lockWorld, p, q *peer)) {
+	t.Helper()
+	withPeer(t, n, func(cur *kernel.Task, w *lockWorld, p *peer) {
+		q := newPeer(cur, w, 2)
+		main(cur, w, p, q)
+		q.close()
+	})
+}
+
+// contended is withPeer, with a process 1 that has the octets 0 to 9 to itself and a process 2 that waits for them.
+func contended(t *testing.T, n int, main func(cur *kernel.Task, w *lockWorld, p *peer)) {
+	t.Helper()
+	withPeer(t, n, func(cur *kernel.Task, w *lockWorld, p *peer) {
+		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
+		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
+		main(cur, w, p)
+	})
+}
+
+// contendedByTwo is contended with the process 2 on a host of its own.
+func contendedByTwo(t *testing.T, n int, main func(cur *kernel.Task, w *lockWorld, p, q *peer)) {
+	t.Helper()
+	withPeers(t, n, func(cur *kernel.Task, w *lockWorld, p, q *peer) {
+		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
+		q.expect("waits", q.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
+		main(cur, w, p, q)
+	})
+}
+
 // TestLock is one client's life without waiting.
 func TestLock(t *testing.T) {
-	locking(t, 60, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
+	withPeer(t, 60, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 		p.expect("test of another", p.test(cur, 2, rd, 5, 1), NLM_LCK_DENIED)
 		p.expect("test beside", p.test(cur, 2, wr, 10, 0), NLM_LCK_GRANTED)
@@ -388,39 +431,29 @@ func TestLock(t *testing.T) {
 		p.expect("unlock of nothing", p.unlock(cur, 3, 0, 0), NLM_LCK_GRANTED)
 		p.expect("cancel of nothing", p.call(cur, p.cancelMsg(3, wr, 0, 10)), NLM_LCK_GRANTED)
 		p.expect("unlock", p.unlock(cur, 2, 0, 0), NLM_LCK_GRANTED)
-		p.close()
 	})
 }
 
 // TestGrantOrder has three processes of two hosts wait for one range; each gives it back when it has it.
 func TestGrantOrder(t *testing.T) {
-	locking(t, 200, func(cur *kernel.Task, w *lockWorld) {
-		p, q := newPeer(cur, w, 1), newPeer(cur, w, 2)
+	withPeers(t, 200, func(cur *kernel.Task, w *lockWorld, p, q *peer) {
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 		p.expect("first", p.lock(cur, 2, wr, 0, 5, true), NLM_LCK_BLOCKED)
 		q.expect("second", q.lock(cur, 3, wr, 2, 6, true), NLM_LCK_BLOCKED)
 		p.expect("third", p.lock(cur, 4, wr, 4, 6, true), NLM_LCK_BLOCKED)
 		p.expect("unlock 1", p.unlock(cur, 1, 0, 0), NLM_LCK_GRANTED)
-		if !p.granted(cur, 2, 1, 5000) {
-			w.fail("the first is not granted")
-		}
+		p.gets(cur, 2)
 		if p.grants[4]+q.grants[3] != 0 {
 			w.fail("granted out of turn: %v %v", p.grants, q.grants)
 		}
 		w.want("first", "2W0-4")
 		p.expect("unlock 2", p.unlock(cur, 2, 0, 0), NLM_LCK_GRANTED)
-		if !q.granted(cur, 3, 1, 5000) {
-			w.fail("the second is not granted")
-		}
+		q.gets(cur, 3)
 		w.want("second", "3W2-7")
 		q.expect("unlock 3", q.unlock(cur, 3, 0, 0), NLM_LCK_GRANTED)
-		if !p.granted(cur, 4, 1, 5000) {
-			w.fail("the third is not granted")
-		}
+		p.gets(cur, 4)
 		w.want("third", "4W4-9")
 		p.settled(cur, 100)
-		p.close()
-		q.close()
 	})
 }
 
@@ -488,77 +521,72 @@ func (w *lockWorld) awaitRetry(cur *kernel.Task) {
 	}
 }
 
-// TestUnlockedByLocalProcess has a process of this host give the range back at any moment of the request that waits
-// for it: the notice must not get lost.
-func TestUnlockedByLocalProcess(t *testing.T) {
+// withLocal is withPeer, with a process of this host that has the whole file to itself at first. do is the client's
+// part, while that process plays its own, play, from a task of its own; run counts. In the end the client has the octets
+// 0 to 9.
+func withLocal(t *testing.T, play func(cur *kernel.Task, w *lockWorld, l *local, run int),
+	do func(cur *kernel.Task, w *lockWorld, p *peer, start func(), run int)) {
+	t.Helper()
 	run := 0
-	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
+	withPeer(t, 400, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		run++
 		l := newLocal(cur, w)
 		l.set(cur, wr)
-		p := newPeer(cur, w, 1)
-		task := cur.Machine().Spawn(cur, "local", func(cur *kernel.Task) {
-			w.awaitLock(cur)
-			w.dawdle(run % 40)
-			l.set(cur, fs.F_UNLCK)
-		})
+		var task *kernel.Task
+		start := func() {
+			task = cur.Machine().Spawn(cur, "local", func(cur *kernel.Task) { play(cur, w, l, run) })
+		}
+		do(cur, w, p, start, run)
+		kernel.Join(cur, task)
+		w.want("granted", "1W0-9")
+		l.close(cur)
+	})
+}
+
+// TestUnlockedByLocalProcess has a process of this host give the range back at any moment of the request that waits
+// for it: the notice must not get lost.
+func TestUnlockedByLocalProcess(t *testing.T) {
+	withLocal(t, func(cur *kernel.Task, w *lockWorld, l *local, run int) {
+		w.awaitLock(cur)
+		w.dawdle(run % 40)
+		l.set(cur, fs.F_UNLCK)
+	}, func(cur *kernel.Task, w *lockWorld, p *peer, start func(), _ int) {
+		start()
 		switch st := p.lock(cur, 1, wr, 0, 10, true); st {
 		case NLM_LCK_BLOCKED:
-			if !p.granted(cur, 1, 1, 5000) {
-				w.fail("not granted")
-			}
+			p.gets(cur, 1)
 		case NLM_LCK_GRANTED:
 		default:
 			w.fail("lock: status %d", st)
 		}
-		kernel.Join(cur, task)
-		w.want("granted", "1W0-9")
-		l.close(cur)
-		p.close()
 	})
 }
 
 // TestLocalProcessComesAndGoes has a process of this host lock and unlock while a client waits for the range, and
 // perhaps asks again for it: in the end the client has it.
 func TestLocalProcessComesAndGoes(t *testing.T) {
-	run := 0
-	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
-		run++
-		l := newLocal(cur, w)
-		l.set(cur, wr)
-		p := newPeer(cur, w, 1)
-		p.expect("waits", p.lock(cur, 1, wr, 0, 10, true), NLM_LCK_BLOCKED)
-		task := cur.Machine().Spawn(cur, "local", func(cur *kernel.Task) {
-			for i := range 3 {
-				l.set(cur, fs.F_UNLCK)
-				w.dawdle(run >> (2 * i) % 8)
-				fl := fs.FileLock{FlOwner: l, FlPid: 9, FlType: wr, FlEnd: fs.OFFSET_MAX}
-				w.Fs.FcntlSetlk(cur, l.filp, fs.F_SETLK, &fl)
-				w.awaitRetry(cur)
-				w.dawdle(run * (i + 3) % 17)
-			}
+	withLocal(t, func(cur *kernel.Task, w *lockWorld, l *local, run int) {
+		for i := range 3 {
 			l.set(cur, fs.F_UNLCK)
-		})
-		st := NLM_LCK_BLOCKED
-		if run%2 == 0 {
-			st = p.call(cur, p.lockMsg(1, wr, 0, 10, true, false))
+			w.dawdle(run >> (2 * i) % 8)
+			fl := fs.FileLock{FlOwner: l, FlPid: 9, FlType: wr, FlEnd: fs.OFFSET_MAX}
+			w.Fs.FcntlSetlk(cur, l.filp, fs.F_SETLK, &fl)
+			w.awaitRetry(cur)
+			w.dawdle(run * (i + 3) % 17)
 		}
-		if st != NLM_LCK_GRANTED && !p.granted(cur, 1, 1, 5000) {
-			w.fail("not granted, status %d", st)
+		l.set(cur, fs.F_UNLCK)
+	}, func(cur *kernel.Task, w *lockWorld, p *peer, start func(), run int) {
+		p.expect("waits", p.lock(cur, 1, wr, 0, 10, true), NLM_LCK_BLOCKED)
+		start()
+		if run%2 == 1 || p.call(cur, p.lockMsg(1, wr, 0, 10, true, false)) != NLM_LCK_GRANTED {
+			p.gets(cur, 1)
 		}
-		kernel.Join(cur, task)
-		w.want("granted", "1W0-9")
-		l.close(cur)
-		p.close()
 	})
 }
 
 // TestRetransmission asks twice for a lock that has to wait: there is one block, and one lock in the end.
 func TestRetransmission(t *testing.T) {
-	locking(t, 150, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
+	contended(t, 150, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		p.expect("waits again", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		if n := len(w.NlmBlocked.Peek()); n != 1 {
 			w.fail("%d blocks", n)
@@ -568,7 +596,7 @@ func TestRetransmission(t *testing.T) {
 		// client that has the answer does not wait any more and rejects the call.
 		a := p.send(cur, p.unlockMsg(1, 0, 0))
 		b := p.send(cur, p.lockMsg(2, wr, 0, 10, true, false))
-		p.answer = func(uint32) int { return int(b2u(p.replies[b] != nil)) * NLM_LCK_DENIED }
+		p.answer = func(uint32) int { return int(word(p.replies[b] != nil)) * NLM_LCK_DENIED }
 		p.expect("unlock", p.status(cur, a, 10_000), NLM_LCK_GRANTED)
 		p.pump(cur, 1000, func() bool { return p.replies[b] != nil && p.grants[2] > 0 })
 		p.await(cur, 0, func() bool { return p.replies[b] != nil || p.grants[2] > 0 })
@@ -578,16 +606,12 @@ func TestRetransmission(t *testing.T) {
 		}
 		p.settled(cur, 100)
 		w.want("granted", "2W0-9")
-		p.close()
 	})
 }
 
 // TestCancelCrossesGrant cancels while the range is given back: the client has the lock or has it not, as it is told.
 func TestCancelCrossesGrant(t *testing.T) {
-	locking(t, 300, func(cur *kernel.Task, w *lockWorld) {
-		p, q := newPeer(cur, w, 1), newPeer(cur, w, 2)
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		q.expect("waits", q.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
+	contendedByTwo(t, 300, func(cur *kernel.Task, w *lockWorld, p, q *peer) {
 		other := cur.Machine().Spawn(cur, "canceller", func(cur *kernel.Task) {
 			st := q.call(cur, q.cancelMsg(2, wr, 0, 10))
 			if st == NLM_LCK_DENIED { // it came too late: what has been granted has to be given back
@@ -599,64 +623,48 @@ func TestCancelCrossesGrant(t *testing.T) {
 		kernel.Join(cur, other)
 		p.settled(cur, 50)
 		w.want("cancelled", "")
-		p.close()
-		q.close()
 	})
 }
 
 // TestUnlockOfUnansweredGrant unlocks what was granted, before the GRANTED call has been answered.
 func TestUnlockOfUnansweredGrant(t *testing.T) {
-	locking(t, 100, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
+	contended(t, 100, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		p.answer = func(uint32) int { return silent }
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		p.expect("unlock 1", p.unlock(cur, 1, 0, 10), NLM_LCK_GRANTED)
-		if !p.granted(cur, 2, 1, 5000) {
-			w.fail("not granted")
-		}
+		p.gets(cur, 2)
 		p.expect("unlock 2", p.unlock(cur, 2, 0, 10), NLM_LCK_GRANTED)
 		w.want("unlocked", "")
 		if p.pump(cur, 200_000, func() bool { return p.grants[2] > 1 }) {
 			w.fail("the call is made again for a lock that was given back")
 		}
-		p.close()
 	})
 }
 
 // TestGrantDenied has the client reject what it is granted: it is free for the next one.
 func TestGrantDenied(t *testing.T) {
-	locking(t, 100, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
-		p.answer = func(svid uint32) int { return int(b2u(svid == 2)) * NLM_LCK_DENIED }
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
+	contended(t, 100, func(cur *kernel.Task, w *lockWorld, p *peer) {
+		p.answer = func(svid uint32) int { return int(word(svid == 2)) * NLM_LCK_DENIED }
 		p.expect("waits too", p.lock(cur, 3, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		p.expect("unlock 1", p.unlock(cur, 1, 0, 10), NLM_LCK_GRANTED)
 		if !p.granted(cur, 3, 1, 10_000) {
 			w.fail("the next one is not granted what the first rejected")
 		}
 		w.want("granted", "3W0-9")
-		p.close()
 	})
 }
 
 // TestGrantRepeated has the client's lock manager answer nothing, nothing, "in grace", and then yes: the call is made
 // again each time, and the lock is held meanwhile.
 func TestGrantRepeated(t *testing.T) {
-	locking(t, 60, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
+	contended(t, 60, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		answers := []int{mute, silent, NLM_LCK_DENIED_GRACE_PERIOD, NLM_LCK_GRANTED}
 		p.answer = func(svid uint32) int { return answers[min(p.grants[svid], len(answers))-1] }
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		p.expect("unlock", p.unlock(cur, 1, 0, 10), NLM_LCK_GRANTED)
 		if !p.granted(cur, 2, 4, 400_000) {
 			w.fail("%d GRANTED calls", p.grants[2])
 		}
 		w.want("granted", "2W0-9")
 		p.settled(cur, 1000)
-		p.close()
 	})
 }
 
@@ -675,15 +683,13 @@ func TestClientVanishes(t *testing.T) {
 
 // TestDeadlock closes a circle of two processes.
 func TestDeadlock(t *testing.T) {
-	locking(t, 60, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
+	withPeer(t, 60, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		p.expect("1 locks", p.lock(cur, 1, wr, 0, 1, false), NLM_LCK_GRANTED)
 		p.expect("2 locks", p.lock(cur, 2, wr, 1, 1, false), NLM_LCK_GRANTED)
 		p.expect("1 waits for 2", p.lock(cur, 1, wr, 1, 1, true), NLM_LCK_BLOCKED)
 		p.expect("2 waits for 1", p.lock(cur, 2, wr, 0, 1, true), NLM_DEADLCK)
 		p.expect("1 gives up", p.call(cur, p.cancelMsg(1, wr, 1, 1)), NLM_LCK_GRANTED)
 		p.expect("2 waits for 1", p.lock(cur, 2, wr, 0, 1, true), NLM_LCK_BLOCKED)
-		p.close()
 	})
 }
 
@@ -701,8 +707,7 @@ func (w *lockWorld) until(cur *kernel.Task, ms int, what string, done func() boo
 // TestGraceRules looks at every procedure in grace and out of it. The grace that the procedures see is another lock
 // manager's, which lasts as long as the test needs it; lockd's own is seen to end.
 func TestGraceRules(t *testing.T) {
-	locking(t, 30, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
+	withPeer(t, 30, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		p.expect("reclaim too late", p.call(cur, p.lockMsg(1, wr, 0, 1, false, true)), NLM_LCK_DENIED_GRACE_PERIOD)
 		var other LockManager
 		other.List.Init(&other)
@@ -719,16 +724,12 @@ func TestGraceRules(t *testing.T) {
 		w.Grace.LocksEndGrace(w.initLn.GraceNet, &other)
 		w.until(cur, 51_000, "end of grace", func() bool { return !w.Grace.LocksInGrace(w.initLn.GraceNet) })
 		p.expect("lock out of grace", p.lock(cur, 2, wr, 0, 1, false), NLM_LCK_DENIED)
-		p.close()
 	})
 }
 
 // TestSignalDropsLocks sends lockd a SIGKILL: all locks go, grace begins, and the client reclaims.
 func TestSignalDropsLocks(t *testing.T) {
-	locking(t, 60, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
+	contended(t, 60, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		kernel.SendSig(kernel.SIGKILL, w.NlmsvcTask)
 		w.until(cur, 1000, "the locks go", func() bool { return w.locks() == "" && len(w.NlmBlocked.Peek()) == 0 })
 		// A slow free run may see the grace only when it is over: another lock manager keeps it up.
@@ -741,18 +742,15 @@ func TestSignalDropsLocks(t *testing.T) {
 		p.expect("lock", p.lock(cur, 2, wr, 0, 10, false), NLM_LCK_DENIED_GRACE_PERIOD)
 		p.expect("reclaim", p.call(cur, p.lockMsg(1, wr, 0, 10, false, true)), NLM_LCK_GRANTED)
 		w.Grace.LocksEndGrace(w.initLn.GraceNet, &other)
-		p.close()
 	})
 }
 
 // asyncLocking is locking with a file system that answers after delay ms.
 func asyncLocking(t *testing.T, n int, delay kernel.Jiffies, main func(cur *kernel.Task, w *lockWorld, p *peer)) {
 	t.Helper()
-	locking(t, n, func(cur *kernel.Task, w *lockWorld) {
+	withPeer(t, n, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		w.Fs.SetAsync(w.inode, delay)
-		p := newPeer(cur, w, 1)
 		main(cur, w, p)
-		p.close()
 	})
 }
 
@@ -767,9 +765,7 @@ func TestAsyncLock(t *testing.T) {
 		w.Fs.SetAsyncAnswer(w.inode, 0)
 		p.expect("unlock", p.unlock(cur, 1, 0, 0), NLM_LCK_GRANTED)
 		w.want("unlocked", "")
-		if n := len(w.NlmBlocked.Peek()); n != 0 {
-			w.fail("%d blocks are left", n)
-		}
+		w.noBlocks("unlocked")
 	})
 }
 
@@ -785,9 +781,7 @@ func TestAsyncAtOnce(t *testing.T) {
 		}
 		p.expect("waits", p.lock(cur, 3, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		p.expect("unlock", p.unlock(cur, 1, 0, 0), NLM_LCK_GRANTED)
-		if !p.granted(cur, 3, 1, 5000) {
-			w.fail("not granted")
-		}
+		p.gets(cur, 3)
 		w.want("granted", "3W0-9")
 	})
 }
@@ -822,9 +816,7 @@ func TestAsyncCancel(t *testing.T) {
 		p.pump(cur, 100, func() bool { return false })
 		p.expect("unlock", p.unlock(cur, 2, 0, 10), NLM_LCK_GRANTED)
 		w.want("unlocked", "")
-		if n := len(w.NlmBlocked.Peek()); n != 0 {
-			w.fail("%d blocks are left", n)
-		}
+		w.noBlocks("unlocked")
 	})
 }
 
@@ -840,35 +832,16 @@ func TestAsyncStop(t *testing.T) {
 // TestLockFailures makes every fallible step fail in turn, from the first request on: whatever the client is told,
 // nothing is left in the end, and what it is granted it has.
 func TestLockFailures(t *testing.T) {
-	m := kernel.NewSim()
-	defer m.Close()
 	failed := map[string]bool{}
 	for _, async := range []bool{false, true} {
-		for k := 1; ; k++ {
-			opt := kernel.Options{FailAt: k}
-			r := m.Run(choosertest.NewRandom(uint64(k)), opt, "main", func(cur *kernel.Task) {
-				lockFailure(cur, async, func(format string, args ...any) {
-					t.Errorf("step %d: %s", k, fmt.Sprintf(format, args...))
-				})
-			})
-			for _, f := range r.Findings {
-				t.Errorf("step %d (%s): %s\n%s", k, r.Failed, f, f.Text)
-			}
-			if t.Failed() {
-				t.Fatalf("failed step: %s", r.Failed)
-			}
-			if r.Failed == "" {
-				break
-			}
+		for r := range choosertest.Failing(t, func(cur *kernel.Task, fail func(string, ...any)) {
+			lockFailure(cur, async, fail)
+		}) {
 			failed[r.Failed] = true
 		}
 	}
-	for _, site := range []string{"nlm_file", "nlm_block", "nlm_rqst", "file_lock", "file", "rpc_task", "rpc_clnt",
-		"plock_op", "svc_deferred_req", "nlm_owner_handle"} {
-		if !failed[site] {
-			t.Errorf("%s did not fail; seen: %v", site, failed)
-		}
-	}
+	choosertest.Seen(t, failed, "nlm_file", "nlm_block", "nlm_rqst", "file_lock", "file", "rpc_task", "rpc_clnt",
+		"plock_op", "svc_deferred_req", "nlm_owner_handle")
 }
 
 // lockFailure is one run of TestLockFailures.
@@ -885,12 +858,8 @@ func lockFailure(cur *kernel.Task, async bool, fail func(string, ...any)) {
 		return
 	}
 	w.graceEnder(w.initLn)
-	conn, err := sock.Listen(cur, w.nets[0], sock.IPPROTO_UDP, sock.Addr4(127, 0, 0, 2, peerPort))
-	if err == 0 {
-		p := &peer{
-			w: w, addr: conn.LocalAddr(), conn: conn, answer: func(uint32) int { return NLM_LCK_GRANTED },
-			grants: map[uint32]int{}, replies: map[uint32][]byte{}, faulty: true,
-		}
+	if p, err := listenPeer(cur, w, 1); err == 0 {
+		p.faulty = true
 		try := func(x msg) int { return p.status(cur, p.send(cur, x), 20_000) }
 		got := try(p.lockMsg(1, wr, 0, 10, false, false)) == NLM_LCK_GRANTED
 		blocked := try(p.lockMsg(2, wr, 0, 10, true, false)) == NLM_LCK_BLOCKED

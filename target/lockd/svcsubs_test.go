@@ -21,29 +21,30 @@ func (w *lockWorld) files() (n int) {
 	return n
 }
 
+// hasFiles checks how many files lockd has open.
+func (w *lockWorld) hasFiles(when string, want int) {
+	if n := w.files(); n != want {
+		w.fail("%s: %d files, want %d", when, n, want)
+	}
+}
+
 // TestFileTable opens a file with its first lock and closes it behind its last one.
 func TestFileTable(t *testing.T) {
-	locking(t, 30, func(cur *kernel.Task, w *lockWorld) {
-		p := newPeer(cur, w, 1)
-		count := func(when string, want int) {
-			if n := w.files(); n != want {
-				w.fail("%s: %d files, want %d", when, n, want)
-			}
-		}
+	withPeer(t, 30, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		first := w.inode
 		p.expect("test", p.test(cur, 1, wr, 0, 1), NLM_LCK_GRANTED)
-		count("after a test", 0)
+		w.hasFiles("after a test", 0)
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 		p.expect("lock", p.lock(cur, 1, wr, 20, 10, false), NLM_LCK_GRANTED)
-		count("locked", 1)
+		w.hasFiles("locked", 1)
 		w.inode = w.Fs.Create("second", false, 7)
 		p.expect("lock of a second file", p.lock(cur, 1, rd, 0, 0, false), NLM_LCK_GRANTED)
-		count("two files", 2)
+		w.hasFiles("two files", 2)
 		w.inode = first
 		p.expect("unlock", p.unlock(cur, 1, 0, 10), NLM_LCK_GRANTED)
-		count("one lock left", 2)
+		w.hasFiles("one lock left", 2)
 		p.expect("unlock", p.unlock(cur, 1, 0, 0), NLM_LCK_GRANTED)
-		count("none left", 1)
+		w.hasFiles("none left", 1)
 
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 		w.Fs.Remove(first)
@@ -52,15 +53,13 @@ func TestFileTable(t *testing.T) {
 		w.inode = w.Fs.Root()
 		p.expect("lock of a directory", p.lock(cur, 1, wr, 0, 10, false), NLM_FAILED)
 		w.inode = first
-		p.close()
 	})
 }
 
 // TestReboot has a status monitor tell that a host rebooted: its locks and its waiting end, and the next one in line
 // gets what is free.
 func TestReboot(t *testing.T) {
-	locking(t, 100, func(cur *kernel.Task, w *lockWorld) {
-		p, q := newPeer(cur, w, 1), newPeer(cur, w, 2)
+	withPeers(t, 100, func(cur *kernel.Task, w *lockWorld, p, q *peer) {
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 		p.expect("waits", p.lock(cur, 2, wr, 5, 10, true), NLM_LCK_BLOCKED)
 		q.expect("waits", q.lock(cur, 3, wr, 0, 10, true), NLM_LCK_BLOCKED)
@@ -68,23 +67,18 @@ func TestReboot(t *testing.T) {
 		if err := statd.Notify(cur, w.rpc, w.nets[0], 4045, p.addr.Host(), 3); err != 0 {
 			w.fail("notify: %s", kernel.ErrName(err))
 		}
-		if !q.granted(cur, 3, 1, 5000) {
-			w.fail("not granted what the dead host had")
-		}
+		q.gets(cur, 3)
 		w.want("rebooted", "3W0-9")
 		if p.pump(cur, 100, func() bool { return p.grants[2] > 0 }) {
 			w.fail("granted to what died with the host")
 		}
 		p.expect("lock", p.lock(cur, 1, wr, 0, 1, false), NLM_LCK_DENIED)
-		p.close()
-		q.close()
 	})
 }
 
 // TestFreeAll has a host drop all that it has of all files.
 func TestFreeAll(t *testing.T) {
-	locking(t, 60, func(cur *kernel.Task, w *lockWorld) {
-		p, q := newPeer(cur, w, 1), newPeer(cur, w, 2)
+	withPeers(t, 60, func(cur *kernel.Task, w *lockWorld, p, q *peer) {
 		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		q.expect("lock", q.lock(cur, 3, wr, 20, 10, false), NLM_LCK_GRANTED)
@@ -94,11 +88,7 @@ func TestFreeAll(t *testing.T) {
 		p.send(cur, x)
 		p.pump(cur, 200, func() bool { return false })
 		w.want("freed", "3W20-29")
-		if n := len(w.NlmBlocked.Peek()); n != 0 {
-			w.fail("%d blocks are left", n)
-		}
-		p.close()
-		q.close()
+		w.noBlocks("freed")
 	})
 }
 
@@ -124,17 +114,24 @@ func TestStopWithLocks(t *testing.T) {
 	})
 }
 
-// TestTraversal has lockd go down in a namespace while it serves locks in another: who goes through the files to see
-// which hosts have something must not free what is being used, and must not miss what is being added.
-func TestTraversal(t *testing.T) {
+// traversal is withPeer, with lockd up in a second namespace too; run counts.
+func traversal(t *testing.T, main func(cur *kernel.Task, w *lockWorld, p *peer, run int)) {
+	t.Helper()
 	run := 0
-	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
+	withPeer(t, 400, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		run++
 		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
 			w.fail("up: %s", kernel.ErrName(err))
 			return
 		}
-		p := newPeer(cur, w, 1)
+		main(cur, w, p, run)
+	})
+}
+
+// TestTraversal has lockd go down in a namespace while it serves locks in another: who goes through the files to see
+// which hosts have something must not free what is being used, and must not miss what is being added.
+func TestTraversal(t *testing.T) {
+	traversal(t, func(cur *kernel.Task, w *lockWorld, p *peer, run int) {
 		client := cur.Machine().Spawn(cur, "client", func(cur *kernel.Task) {
 			p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
 			p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
@@ -144,27 +141,15 @@ func TestTraversal(t *testing.T) {
 		w.dawdle(run % 50)
 		w.LockdDown(cur, w.nets[1])
 		kernel.Join(cur, client)
-		if !p.granted(cur, 2, 1, 5000) {
-			w.fail("not granted")
-		}
+		p.gets(cur, 2)
 		w.want("granted", "2W0-9")
-		if n := w.files(); n != 1 {
-			w.fail("%d files", n)
-		}
-		p.close()
+		w.hasFiles("granted", 1)
 	})
 }
 
 // TestTraversalOfBucket is TestTraversal with two files in one bucket, of which one is closed meanwhile.
 func TestTraversalOfBucket(t *testing.T) {
-	run := 0
-	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
-		run++
-		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
-			w.fail("up: %s", kernel.ErrName(err))
-			return
-		}
-		p := newPeer(cur, w, 1)
+	traversal(t, func(cur *kernel.Task, w *lockWorld, p *peer, run int) {
 		files := []*fs.Inode{w.inode, w.Fs.Create("second", false, w.inode.IGeneration-1)}
 		for _, w.inode = range files {
 			p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
@@ -181,11 +166,8 @@ func TestTraversalOfBucket(t *testing.T) {
 		kernel.Join(cur, client)
 		w.inode = files[(run+1)%2]
 		w.want("the other one", "1W0-9")
-		if n := w.files(); n != 1 {
-			w.fail("%d files", n)
-		}
+		w.hasFiles("the other one", 1)
 		p.expect("unlock", p.unlock(cur, 1, 0, 0), NLM_LCK_GRANTED)
-		p.close()
 	})
 }
 
@@ -218,11 +200,8 @@ func (w *lockWorld) fh(inode *fs.Inode) (fh [NFS_MAXFHSIZE]byte) {
 // works on it.
 func TestUnlockAll(t *testing.T) {
 	run := 0
-	locking(t, 400, func(cur *kernel.Task, w *lockWorld) {
+	contended(t, 400, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		run++
-		p := newPeer(cur, w, 1)
-		p.expect("lock", p.lock(cur, 1, wr, 0, 10, false), NLM_LCK_GRANTED)
-		p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
 		admin := cur.Machine().Spawn(cur, "admin", func(cur *kernel.Task) {
 			w.awaitUse(cur)
 			w.dawdle(run % 40)
@@ -248,7 +227,6 @@ func TestUnlockAll(t *testing.T) {
 			w.fail("unlock_all_by_ip: %s", kernel.ErrName(err))
 		}
 		w.want("all unlocked", "")
-		p.close()
 	})
 }
 
