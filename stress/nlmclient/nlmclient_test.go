@@ -146,7 +146,10 @@ func session(t *testing.T, vers uint32, network string) (*manager, *Client, *Pee
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { back.Close() })
+	t.Cleanup(func() {
+		m.wg.Wait() // what is called back has not been answered yet, perhaps
+		back.Close()
+	})
 	m.mu.Lock()
 	m.back = back
 	m.mu.Unlock()
