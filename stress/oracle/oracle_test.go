@@ -11,27 +11,12 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/wire"
 	"github.com/seed17199236/svcfuzz/target/fs"
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/lockd"
 	"github.com/seed17199236/svcfuzz/target/nfs"
 	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
-
-// straight never takes the processor from a task that can go on.
-type straight struct{}
-
-func (straight) Pick(c *kernel.Choice) *kernel.Task {
-	if c.Cur != nil {
-		return c.Cur
-	}
-	best := c.Runnable[0]
-	for _, t := range c.Runnable {
-		if t.Index() < best.Index() {
-			best = t
-		}
-	}
-	return best
-}
 
 // tiny is a machine with one service, one datagram transport and, after start, one thread.
 type tiny struct {
@@ -478,7 +463,7 @@ func on(m *kernel.Machine, all []*Oracle, main func(cur *kernel.Task, w *tiny)) 
 	s := &Subject{M: m}
 	var opt kernel.Options
 	install(s, &opt, all)
-	return m.Run(straight{}, opt, "main", func(cur *kernel.Task) { main(cur, boot(cur, s)) })
+	return m.Run(choosertest.Straight{}, opt, "main", func(cur *kernel.Task) { main(cur, boot(cur, s)) })
 }
 
 func TestOraclesFire(t *testing.T) {
@@ -559,7 +544,7 @@ func TestInstallKeepsHooks(t *testing.T) {
 	opt := kernel.Options{Quiescent: func() { quiescent++ }, AtEnd: func() { end++ }}
 	s := &Subject{M: m}
 	Install(s, &opt)
-	m.Run(straight{}, opt, "main", func(cur *kernel.Task) { boot(cur, s).answered(cur) })
+	m.Run(choosertest.Straight{}, opt, "main", func(cur *kernel.Task) { boot(cur, s).answered(cur) })
 	if quiescent == 0 || end != 1 {
 		t.Errorf("quiescent hook called %d times, end hook %d times", quiescent, end)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 )
 
 // Every step of every service is made to fail once, under several schedules.
@@ -18,7 +19,7 @@ func TestEveryFailure(t *testing.T) {
 				m := kernel.NewSim()
 				defer m.Close()
 				p := s.Defaults().With("service", service).With("rpcbind", rpcbind)
-				last := s.Run(m, straight{}, p, kernel.Options{}).Fallible
+				last := s.Run(m, choosertest.Straight{}, p, kernel.Options{}).Fallible
 				failed := 0
 				for k := 1; k <= last; k++ {
 					q := p.With(failParam, k)

@@ -4,102 +4,35 @@ package scenario
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/stress/oracle"
 	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/kernel/choosertest"
 )
 
-// seeded picks at random; the same seed gives the same run.
-type seeded struct{ x uint64 }
-
-func newSeeded(seed int) *seeded { return &seeded{uint64(seed)*2654435761 + 88172645463325252} }
-
-func (r *seeded) next(n int) int {
-	r.x ^= r.x << 13
-	r.x ^= r.x >> 7
-	r.x ^= r.x << 17
-	return int((r.x >> 33) % uint64(n))
-}
-
-func (r *seeded) Pick(c *kernel.Choice) *kernel.Task { return c.Runnable[r.next(len(c.Runnable))] }
-
 // sticky lets a task run on for a random while, so that calls run whole and actors meet at few places.
-type sticky struct{ seeded }
+type sticky struct{ *choosertest.Random }
 
-func (r *sticky) Pick(c *kernel.Choice) *kernel.Task {
-	if c.Cur != nil && r.next(24) != 0 {
+func (r sticky) Pick(c *kernel.Choice) *kernel.Task {
+	if c.Cur != nil && r.N(24) != 0 {
 		return c.Cur
 	}
-	return r.seeded.Pick(c)
-}
-
-// ranked runs the task of the highest rank; at a few random steps the one that runs becomes the lowest.
-type ranked struct {
-	seeded
-	rank map[uint64]uint64 // by path
-	low  uint64
-	drop []int
-}
-
-func newRanked(seed, span int) *ranked {
-	r := &ranked{seeded: *newSeeded(seed), rank: map[uint64]uint64{}, low: 9}
-	for range 2 {
-		r.drop = append(r.drop, r.next(span))
-	}
-	slices.Sort(r.drop)
-	return r
-}
-
-func (r *ranked) Pick(c *kernel.Choice) *kernel.Task {
-	for {
-		var best *kernel.Task
-		for _, t := range c.Runnable {
-			if r.rank[t.Path()] == 0 {
-				r.rank[t.Path()] = uint64(100 + r.next(1<<30))
-			}
-			if best == nil || r.rank[t.Path()] > r.rank[best.Path()] {
-				best = t
-			}
-		}
-		if len(r.drop) == 0 || c.Step < r.drop[0] {
-			return best
-		}
-		r.low--
-		r.rank[best.Path()] = r.low
-		r.drop = r.drop[1:]
-	}
-}
-
-// straight never takes the processor from a task that can go on.
-type straight struct{}
-
-func (straight) Pick(c *kernel.Choice) *kernel.Task {
-	if c.Cur != nil {
-		return c.Cur
-	}
-	best := c.Runnable[0]
-	for _, t := range c.Runnable {
-		if t.Index() < best.Index() {
-			best = t
-		}
-	}
-	return best
+	return r.Random.Pick(c)
 }
 
 // chooser is the n-th of a mixed lot.
 func chooser(n int) kernel.Chooser {
 	switch {
 	case n == 0:
-		return straight{}
+		return choosertest.Straight{}
 	case n%3 == 0:
-		return &sticky{*newSeeded(n)}
+		return sticky{choosertest.NewRandom(uint64(n))}
 	case n%3 == 1:
-		return newRanked(n, 100<<(n%5))
+		return choosertest.NewRanked(uint64(n), 100<<(n%5))
 	}
-	return newSeeded(n)
+	return choosertest.NewRandom(uint64(n))
 }
 
 // explain spells a finding with the schedule that leads to it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// Package choosertest has two simple choosers for the port's own tests, which stand below the suite's, and runs tests
+// Package choosertest has simple choosers for the port's own tests, which stand below the suite's, and runs tests
 // under them, on the free back end, and with every step failing that can.
 package choosertest
 
@@ -29,6 +29,23 @@ func (r *Random) N(n int) int {
 
 // Pick implements kernel.Chooser.
 func (r *Random) Pick(c *kernel.Choice) *kernel.Task { return c.Runnable[r.N(len(c.Runnable))] }
+
+// Straight never takes the processor from a task that can go on.
+type Straight struct{}
+
+// Pick implements kernel.Chooser.
+func (Straight) Pick(c *kernel.Choice) *kernel.Task {
+	if c.Cur != nil {
+		return c.Cur
+	}
+	best := c.Runnable[0]
+	for _, t := range c.Runnable {
+		if t.Index() < best.Index() {
+			best = t
+		}
+	}
+	return best
+}
 
 // Ranked runs the task of the highest rank, which a task gets at random; at a few random steps the one that would run
 // gets the lowest rank instead.
