@@ -7,7 +7,6 @@
 package explore
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -33,26 +32,9 @@ func (p *program) all(t *testing.T, m *kernel.Machine, s searcher, limit int) (o
 		if out.runs++; out.runs > limit {
 			return out, twice, false
 		}
-		res := m.Run(s, opt, "main", p.main)
-		fatal := false
-		for _, f := range res.Findings {
-			out.findings[f.Oracle+": "+f.Title] = true
-			fatal = fatal || f.Fatal
-		}
-		if res.Pruned || fatal {
-			continue
-		}
-		saw := fmt.Sprint(res.Now)
-		for i := range p.s.saw {
-			saw += " " + p.s.saw[i].String()
-		}
-		if old, ok := out.states[res.State]; ok {
+		if out.add(t, p, m.Run(s, opt, "main", p.main)) {
 			twice++
-			if old != saw {
-				t.Fatalf("%s: two outcomes have one state:\n%s\n%s", p, old, saw)
-			}
 		}
-		out.states[res.State] = saw
 	}
 	return out, twice, true
 }

@@ -791,6 +791,29 @@ type outcomes struct {
 	last     int // of them in the last pass
 }
 
+// add notes what a run of p came to; true if another one came to the same final state.
+func (o *outcomes) add(t *testing.T, p *program, res *kernel.Result) (again bool) {
+	t.Helper()
+	fatal := false
+	for _, f := range res.Findings {
+		o.findings[f.Oracle+": "+f.Title] = true
+		fatal = fatal || f.Fatal
+	}
+	if res.Pruned || fatal {
+		return false
+	}
+	saw := fmt.Sprint(res.Now)
+	for i := range p.s.saw {
+		saw += " " + p.s.saw[i].String()
+	}
+	old, again := o.states[res.State]
+	if again && old != saw {
+		t.Fatalf("%s: two outcomes have one state:\n%s\n%s", p, old, saw)
+	}
+	o.states[res.State] = saw
+	return again
+}
+
 // explore runs all schedules of b, at most limit of them, and collects those of the search's last pass.
 func (p *program) explore(t *testing.T, m *kernel.Machine, b *Bounded, limit int) (*outcomes, bool) {
 	t.Helper()
@@ -804,23 +827,7 @@ func (p *program) explore(t *testing.T, m *kernel.Machine, b *Bounded, limit int
 		if out.runs++; out.runs > limit {
 			return out, false
 		}
-		res := m.Run(b, p.options(), "main", p.main)
-		fatal := false
-		for _, f := range res.Findings {
-			out.findings[f.Oracle+": "+f.Title] = true
-			fatal = fatal || f.Fatal
-		}
-		if res.Pruned || fatal {
-			continue
-		}
-		saw := fmt.Sprint(res.Now)
-		for i := range p.s.saw {
-			saw += " " + p.s.saw[i].String()
-		}
-		if old, ok := out.states[res.State]; ok && old != saw {
-			t.Fatalf("%s: two outcomes have one state:\n%s\n%s", p, old, saw)
-		}
-		out.states[res.State] = saw
+		out.add(t, p, m.Run(b, p.options(), "main", p.main))
 	}
 	return out, true
 }
