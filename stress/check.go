@@ -73,19 +73,11 @@ each service and for each step that may fail.`,
 		if !given {
 			limit.schedules = defaultSchedules
 		}
-		shop, err := openHere()
+		shop, tree, out, err := openPlanted(cmd, args[0], era)
 		if err != nil {
 			return err
 		}
 		defer shop.close()
-		tree, err := shop.plant(args[0], era)
-		if err != nil {
-			return err
-		}
-		out, err := openOutputs(cmd, shop.root)
-		if err != nil {
-			return err
-		}
 		defer out.discard()
 		seed, err := drawSeed(cmd)
 		if err != nil {

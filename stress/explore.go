@@ -171,19 +171,11 @@ func (f *exploreFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	shop, err := openHere()
+	shop, tree, out, err := openPlanted(cmd, f.mutant, f.era)
 	if err != nil {
 		return err
 	}
 	defer shop.close()
-	tree, err := shop.plant(f.mutant, f.era)
-	if err != nil {
-		return err
-	}
-	out, err := openOutputs(cmd, shop.root)
-	if err != nil {
-		return err
-	}
 	defer out.discard()
 	switch {
 	case f.e.State == "" && cmd.Flags().Changed("state"):

@@ -49,10 +49,7 @@ findings folder is emptied.`,
 			if err != nil {
 				return err
 			}
-			live := newProgress(cmd.ErrOrStderr())
-			shop.live = live
-			res, err := f.run(cmd, shop)
-			live.clear()
+			res, err := f.watched(cmd, shop)
 			if err != nil {
 				return err
 			}

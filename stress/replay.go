@@ -63,10 +63,7 @@ constraints put behind others. How often it came back is told.`,
 			f.job.Backend = "free"
 		}
 		fmt.Fprintf(w, "seed %d\n", f.job.Seed)
-		live := newProgress(cmd.ErrOrStderr())
-		shop.live = live
-		res, err := f.run(cmd, shop)
-		live.clear()
+		res, err := f.watched(cmd, shop)
 		if err != nil {
 			return err
 		}
@@ -193,6 +190,14 @@ func (f *scheduleFile) run(cmd *cobra.Command, shop *workshop) (*job.Result, err
 	}
 	res.Trace = named(res.Trace, f.name)
 	return res, nil
+}
+
+// watched is run with a line that shows how far it is.
+func (f *scheduleFile) watched(cmd *cobra.Command, shop *workshop) (*job.Result, error) {
+	live := newProgress(cmd.ErrOrStderr())
+	defer live.clear()
+	shop.live = live
+	return f.run(cmd, shop)
 }
 
 // stale says why the run is not the recorded one, nil if it is.

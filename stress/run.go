@@ -88,19 +88,11 @@ wait there as well, which x86 does not do but the kernel's rules allow.`,
 		if err != nil {
 			return err
 		}
-		shop, err := openHere()
+		shop, tree, out, err := openPlanted(cmd, planted, era)
 		if err != nil {
 			return err
 		}
 		defer shop.close()
-		tree, err := shop.plant(planted, era)
-		if err != nil {
-			return err
-		}
-		out, err := openOutputs(cmd, shop.root)
-		if err != nil {
-			return err
-		}
 		defer out.discard()
 		if j.Seed, err = drawSeed(cmd); err != nil {
 			return err

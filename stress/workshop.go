@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/seed17199236/svcfuzz/stress/job"
 	"github.com/seed17199236/svcfuzz/stress/mutant"
 	"github.com/seed17199236/svcfuzz/stress/portfolio"
@@ -40,6 +42,24 @@ func openHere() (*workshop, error) {
 		return nil, err
 	}
 	return openWorkshop(root)
+}
+
+// openPlanted is openHere with a tree planted in it, and the files open that the flags of the command name. Close the
+// one, discard the others.
+func openPlanted(cmd *cobra.Command, name, era string) (*workshop, planted, *outputs, error) {
+	shop, err := openHere()
+	if err != nil {
+		return nil, planted{}, nil, err
+	}
+	tree, err := shop.plant(name, era)
+	if err == nil {
+		var out *outputs
+		if out, err = openOutputs(cmd, shop.root); err == nil {
+			return shop, tree, out, nil
+		}
+	}
+	shop.close()
+	return nil, planted{}, nil, err
 }
 
 // openWorkshop reads the patches of corpus. Close it.
