@@ -82,9 +82,8 @@ var backchannelNets = &Scenario{
 		{Name: "calls", Doc: "calls of the server in the namespace that stays", Default: 1, Min: 1, Max: 3, Amount: true},
 	},
 	Main: func(cur *kernel.Task, w *World) {
-		net, _ := w.newNet(cur, "net1")
+		net, _ := w.secondNet(cur)
 		if net == nil {
-			w.StartFailed("copy_net_ns", -kernel.ENOMEM, 1)
 			return
 		}
 		w.Nfs = nfs.New(cur, w.Rpc, w.Init)

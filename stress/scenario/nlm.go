@@ -84,16 +84,7 @@ var lockdStopLocks = &Scenario{
 		}
 		w.lockdUp(cur, w.Init)
 		w.endGrace(w.Init)
-		for i, c := range h.lockers { // one behind the other, so that each finds the locks of the first
-			c.spawn(cur, func(cur *kernel.Task) {
-				for _, inode := range h.files {
-					if c.take(cur, inode, true) == history.Blocked && i%2 == 0 { // its neighbour is in nobody's way
-						c.await(cur, grantTimeout)
-					}
-				}
-			})
-			c.join(cur)
-		}
+		h.queue(cur, len(h.lockers))
 		if w.P.Get("release") == 0 {
 			h.settled()
 		}
@@ -187,6 +178,21 @@ func (h *lockHosts) disturbed() bool {
 func (h *lockHosts) settled() {
 	if !h.disturbed() {
 		h.w.History.Settled()
+	}
+}
+
+// queue has the first n clients ask for all files, one client behind the other, so that each finds the locks of the
+// first.
+func (h *lockHosts) queue(cur *kernel.Task, n int) {
+	for i, c := range h.lockers[:n] {
+		c.spawn(cur, func(cur *kernel.Task) {
+			for _, inode := range h.files {
+				if c.take(cur, inode, true) == history.Blocked && i%2 == 0 { // its neighbour is in nobody's way
+					c.await(cur, grantTimeout)
+				}
+			}
+		})
+		c.join(cur)
 	}
 }
 

@@ -3,7 +3,6 @@
 package scenario
 
 import (
-	"github.com/seed17199236/svcfuzz/stress/history"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
@@ -30,18 +29,10 @@ var nlmFailover = &Scenario{
 		w.History = nil // nobody tells the clients what they have lost
 		w.lockdUp(cur, w.Init)
 		w.endGrace(w.Init)
-		for i, c := range h.lockers {
-			if i > 0 && w.P.Get("release") == 3 {
-				break
-			}
-			c.spawn(cur, func(cur *kernel.Task) {
-				for _, inode := range h.files {
-					if c.take(cur, inode, true) == history.Blocked && i == 0 {
-						c.await(cur, grantTimeout)
-					}
-				}
-			})
-			c.join(cur)
+		if w.P.Get("release") == 3 {
+			h.queue(cur, 1)
+		} else {
+			h.queue(cur, len(h.lockers))
 		}
 		for i, c := range h.lockers {
 			c.spawn(cur, func(cur *kernel.Task) {

@@ -19,9 +19,8 @@ var nlmReboot = &Scenario{
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {
-		net, rpcb := w.newNet(cur, "net1")
+		net, rpcb := w.secondNet(cur)
 		if net == nil {
-			w.StartFailed("copy_net_ns", -kernel.ENOMEM, 1)
 			return
 		}
 		h := w.newLockHosts(cur, 1, false)

@@ -99,9 +99,8 @@ var secondNet = &Scenario{
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {
-		net, rpcb := w.newNet(cur, "net1")
+		net, rpcb := w.secondNet(cur)
 		if net == nil {
-			w.StartFailed("copy_net_ns", -kernel.ENOMEM, 1)
 			return
 		}
 		w.Lockd = lockd.New(cur, w.Rpc, w.Init)

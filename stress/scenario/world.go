@@ -61,6 +61,15 @@ func (w *World) newNet(cur *kernel.Task, name string) (*sock.Net, *Rpcbind) {
 	return net, r
 }
 
+// secondNet makes another namespace, nil if a step was made to fail.
+func (w *World) secondNet(cur *kernel.Task) (*sock.Net, *Rpcbind) {
+	net, rpcb := w.newNet(cur, "net1")
+	if net == nil {
+		w.StartFailed("copy_net_ns", -kernel.ENOMEM, 1)
+	}
+	return net, rpcb
+}
+
 // freeNet ends a namespace that nobody uses any more.
 func (w *World) freeNet(cur *kernel.Task, net *sock.Net) {
 	w.DropNet(net)
