@@ -142,7 +142,7 @@ func each(ctx context.Context, n int, client func(i int)) {
 func (d *Damage) dial(ctx context.Context, at Target) *rpcclient.Raw {
 	c, err := rpcclient.DialRaw(ctx, "tcp", at.TCP, "")
 	if err != nil {
-		until(ctx, time.Now().Add(time.Millisecond))
+		rpcclient.Sleep(ctx, time.Millisecond)
 		return nil
 	}
 	d.Conns.Add(1)
@@ -255,7 +255,7 @@ func halfOpen(ctx context.Context, at Target, size int, d *Damage) {
 		all.Go(func() {
 			for len(conns[i]) < (size+i)/width && ctx.Err() == nil {
 				if len(conns[i])%breath == 0 {
-					until(ctx, time.Now().Add(time.Millisecond))
+					rpcclient.Sleep(ctx, time.Millisecond)
 				}
 				if c := d.dial(ctx, at); c != nil {
 					conns[i] = append(conns[i], c)
@@ -318,13 +318,13 @@ const burst = 256
 func (d *Damage) datagrams(ctx context.Context, at Target, heap [][]byte, from int) {
 	c, err := rpcclient.DialRaw(ctx, "udp", at.UDP, "")
 	if err != nil {
-		until(ctx, time.Now().Add(time.Millisecond))
+		rpcclient.Sleep(ctx, time.Millisecond)
 		return
 	}
 	defer c.Close()
 	for i := range burst {
 		if ctx.Err() != nil || c.Send(ctx, heap[(from+i)%len(heap)]) != nil { // nobody listens between stop and start
-			until(ctx, time.Now().Add(time.Millisecond))
+			rpcclient.Sleep(ctx, time.Millisecond)
 			return
 		}
 		d.Sent.Add(1)

@@ -87,7 +87,7 @@ func settles(ctx context.Context, pid, fds int) int {
 		if err == nil && w.Fds <= fds || time.Now().After(end) || ctx.Err() != nil {
 			return w.Fds
 		}
-		until(ctx, time.Now().Add(10*time.Millisecond))
+		rpcclient.Sleep(ctx, 10*time.Millisecond)
 	}
 }
 

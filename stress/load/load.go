@@ -307,7 +307,7 @@ func Steady(ctx context.Context, cfg SteadyConfig) *SteadyResult {
 	every := time.Second / time.Duration(cfg.Rate)
 	places := make(chan struct{}, inFlight)
 	var all sync.WaitGroup
-	for due := time.Now(); until(ctx, due); due = due.Add(every) {
+	for due := time.Now(); rpcclient.Sleep(ctx, time.Until(due)); due = due.Add(every) {
 		places <- struct{}{}
 		all.Go(func() {
 			err := s.call(due)
@@ -357,7 +357,7 @@ func (s *steady) call(due time.Time) error {
 			}
 			s.drop(c)
 		}
-		if !until(ctx, time.Now().Add(time.Millisecond)) {
+		if !rpcclient.Sleep(ctx, time.Millisecond) {
 			return err
 		}
 	}
@@ -393,16 +393,4 @@ func (s *steady) drop(c *rpcclient.Client) {
 	s.Resent += s.c.Stats().Retransmitted
 	s.c.Close()
 	s.c = nil
-}
-
-// until waits for a time, or for the end of ctx: false.
-func until(ctx context.Context, at time.Time) bool {
-	t := time.NewTimer(time.Until(at))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

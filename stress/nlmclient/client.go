@@ -150,11 +150,14 @@ type result struct {
 	v1   wire.Nlm_res
 }
 
-func (r *result) value() wire.Value {
-	if r.vers == 4 {
-		return &r.v4
+func (r *result) value() wire.Value { return form(r.vers, &r.v4, &r.v1) }
+
+// form is what a version has: v4, or what versions 1 and 3 do.
+func form(vers uint32, v4, v1 wire.Value) wire.Value {
+	if vers == 4 {
+		return v4
 	}
-	return &r.v1
+	return v1
 }
 
 func (r *result) read() (cookie []byte, status Status) {
@@ -182,12 +185,7 @@ type testResult struct {
 	v1   wire.Nlm_testres
 }
 
-func (r *testResult) value() wire.Value {
-	if r.vers == 4 {
-		return &r.v4
-	}
-	return &r.v1
-}
+func (r *testResult) value() wire.Value { return form(r.vers, &r.v4, &r.v1) }
 
 func (r *testResult) read() (cookie []byte, status Status, holder *Lock) {
 	if r.vers == 4 {

@@ -396,7 +396,7 @@ func write(ctx context.Context, conn net.Conn, stream bool, plan *Plan, b []byte
 		pieces = plan.pieces(b)
 	}
 	for i, piece := range pieces {
-		if i > 0 && plan.Delay > 0 && !sleep(ctx, plan.Delay) {
+		if i > 0 && plan.Delay > 0 && !Sleep(ctx, plan.Delay) {
 			return ctx.Err()
 		}
 		if _, err := conn.Write(piece); err != nil {
@@ -409,8 +409,8 @@ func write(ctx context.Context, conn net.Conn, stream bool, plan *Plan, b []byte
 	return nil
 }
 
-// sleep is false if ctx ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits for a time, or for the end of ctx: false.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
