@@ -970,22 +970,28 @@ func SvcExitThread(cur *kernel.Task, rqstp *SvcRqst) {
 	}
 }
 
+// svcNetid is rpcbind's name for a protocol; -ENOPROTOOPT: neither UDP nor TCP.
+func svcNetid(proto int, udp, tcp string) (string, int) {
+	switch proto {
+	case IPPROTO_UDP:
+		return udp, 0
+	case IPPROTO_TCP:
+		return tcp, 0
+	}
+	return "", -kernel.ENOPROTOOPT
+}
+
 // svcRpcbRegister4 registers one version for any IPv4 address through rpcbind's version 4, or 2 if rpcbind does not
 // know that. -ENOPROTOOPT: neither UDP nor TCP.
 //
 // C: __svc_rpcb_register4, net/sunrpc/svc.c
 func svcRpcbRegister4(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, prog, vers uint32, proto int, port uint16) int {
-	var netid string
-	switch proto {
-	case IPPROTO_UDP:
-		netid = "udp"
-	case IPPROTO_TCP:
-		netid = "tcp"
-	default:
-		return -kernel.ENOPROTOOPT
+	netid, err := svcNetid(proto, "udp", "tcp")
+	if err < 0 {
+		return err
 	}
 	sin := sock.AnyAddr(sock.AF_INET, port)
-	err := RpcbV4Register(cur, rpc, net, prog, vers, &sin, netid)
+	err = RpcbV4Register(cur, rpc, net, prog, vers, &sin, netid)
 	if err == -kernel.EPROTONOSUPPORT {
 		err = RpcbRegister(cur, rpc, net, prog, vers, uint32(proto), port)
 	}
@@ -997,17 +1003,12 @@ func svcRpcbRegister4(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, prog, vers u
 //
 // C: __svc_rpcb_register6, net/sunrpc/svc.c
 func svcRpcbRegister6(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, prog, vers uint32, proto int, port uint16) int {
-	var netid string
-	switch proto {
-	case IPPROTO_UDP:
-		netid = "udp6"
-	case IPPROTO_TCP:
-		netid = "tcp6"
-	default:
-		return -kernel.ENOPROTOOPT
+	netid, err := svcNetid(proto, "udp6", "tcp6")
+	if err < 0 {
+		return err
 	}
 	sin6 := sock.AnyAddr(sock.AF_INET6, port)
-	err := RpcbV4Register(cur, rpc, net, prog, vers, &sin6, netid)
+	err = RpcbV4Register(cur, rpc, net, prog, vers, &sin6, netid)
 	if err == -kernel.EPROTONOSUPPORT {
 		err = -kernel.EAFNOSUPPORT
 	}
