@@ -45,17 +45,19 @@ func TestEveryFailure(t *testing.T) {
 // fateful has things happen that need not, sooner or later.
 type fateful struct {
 	kernel.Chooser
-	dice seeded
+	dice *choosertest.Random
 	rate int
 }
 
-func newFateful(n int) *fateful { return &fateful{chooser(n), *newSeeded(n + 7), 1 << (2 * (n % 6))} }
+func newFateful(n int) *fateful {
+	return &fateful{chooser(n), choosertest.NewRandom(uint64(n + 7)), 1 << (2 * (n % 6))}
+}
 
 func (f *fateful) Decide(d *kernel.Decision) int {
-	if f.dice.next(f.rate) != 0 {
+	if f.dice.N(f.rate) != 0 {
 		return 0
 	}
-	return 1 + f.dice.next(d.N-1)
+	return 1 + f.dice.N(d.N-1)
 }
 
 // The oracles know what each kind of decision excuses, and nothing else goes wrong then. The same goes for steps that
@@ -106,7 +108,7 @@ func failSteps(t *testing.T, name, params string) {
 	s, p := find(t, name, params)
 	m := kernel.NewSim()
 	defer m.Close()
-	last := s.Run(m, straight{}, p, kernel.Options{}).Fallible
+	last := s.Run(m, choosertest.Straight{}, p, kernel.Options{}).Fallible
 	for k := 1; k <= last; k++ {
 		r := s.Run(m, chooser(k), p, kernel.Options{FailAt: k})
 		if f := r.Worst(); f != nil {
