@@ -221,7 +221,7 @@ func (l *Lockd) nlmFileInuse(file *NlmFile) bool {
 // sleep.
 //
 // Differs: the next file is looked up when NlmFileMutex is held again; the one that 3.19 has remembered may be freed
-// by then (ours). And see nlmTraverseLocks.
+// by then (upstream pins it: "lockd: pin next file across nlm_inspect_file lock-drop", 7.3). And see nlmTraverseLocks.
 //
 // C: nlm_traverse_files, fs/lockd/svcsubs.c
 func (l *Lockd) nlmTraverseFiles(cur *kernel.Task, host *NlmHost, match func(a, b *NlmHost) bool,

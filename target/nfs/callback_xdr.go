@@ -417,8 +417,7 @@ func decodeSessionid(xdr *sunrpc.XdrStream, sid *Nfs4Sessionid) uint32 {
 
 // decodeRcList reads the referring calls of one session. Only if it succeeds there may be an array to free.
 //
-// Differs: looks at the number before it multiplies it, in 32 bits (SUNRPC: Fix integer overflow in decode_rc_list(),
-// 6.12).
+// Differs: looks at the number before it multiplies it, in 32 bits (6dbf1f341b6b).
 //
 // C: decode_rc_list, fs/nfs/callback_xdr.c
 func decodeRcList(m *kernel.Machine, xdr *sunrpc.XdrStream, rcList *ReferringCallList) uint32 {
