@@ -213,14 +213,20 @@ func (h *lockHosts) end(cur *kernel.Task) {
 	h.excuse()
 }
 
-// settle waits until the file system has answered all that lockd asked it; lockd may not have waited for that.
+// settle waits until the file system has answered all that lockd asked it, which lockd may not have waited for, and its
+// clock is not set any more.
 func (h *lockHosts) settle(cur *kernel.Task) {
+	if h.w.P.Get("async") == 0 {
+		return
+	}
 	pending := func(o *kernel.Obj) bool { return strings.HasPrefix(o.Name(), "plock_op") }
 	for slices.ContainsFunc(h.w.M.LiveObjects(), pending) {
 		pause(cur, 2)
 	}
-	if h.w.P.Get("async") == 1 {
-		pause(cur, 2) // its clock is set even where nobody is left to be answered
+	for _, inode := range h.files {
+		for !h.w.Lockd.Fs.AsyncIdle(inode) {
+			pause(cur, 2)
+		}
 	}
 }
 

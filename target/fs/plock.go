@@ -66,6 +66,10 @@ func (v *VFS) AsyncPending(inode *Inode) int {
 	return n
 }
 
+// AsyncIdle tells whether the clock of an asynchronous inode is not set. It may be although nobody waits any more. Takes
+// a spinlock.
+func (v *VFS) AsyncIdle(inode *Inode) bool { return !inode.plocks.work.Pending() }
+
 // lock is the file operation. Questions, unlocking and locks without LmGrant are answered at once. -ENOMEM. May sleep.
 //
 // C: dlm_posix_lock, fs/dlm/plock.c

@@ -190,3 +190,28 @@ func TestAsyncFaults(t *testing.T) {
 		t.Errorf("answers %v", got)
 	}
 }
+
+// The clock may outlast those who wait for it, for up to the longest pause between two looks.
+func TestAsyncIdle(t *testing.T) {
+	both(t, 4, func(cur *kernel.Task, fail func(string, ...any)) {
+		c := newCluster(cur, fail)
+		inode := c.filp.FInode
+		if !c.v.AsyncIdle(inode) {
+			fail("the clock is set before anybody has asked")
+		}
+		c.ask(cur, "1W0-9", 0)
+		kernel.Msleep(cur, 50)
+		c.ask(cur, "2W0-9", FL_SLEEP)
+		kernel.Msleep(cur, 300) // looked at more than once
+		waits := req(2, F_WRLCK, 0, 9)
+		waits.FlLmops = &c.lmops
+		c.v.VfsCancelLock(cur, c.filp, waits)
+		if n := c.v.AsyncPending(inode); n != 0 || cur.Machine().Sim() && c.v.AsyncIdle(inode) {
+			fail("after the cancel: %d wait, idle %t", n, c.v.AsyncIdle(inode))
+		}
+		for !c.v.AsyncIdle(inode) {
+			kernel.Msleep(cur, 50)
+		}
+		c.end(cur, fail)
+	})
+}
