@@ -786,13 +786,19 @@ func TestAsyncAtOnce(t *testing.T) {
 	})
 }
 
+// answered waits until the file system has nothing to answer any more, and has taken back what nobody wants.
+func (p *peer) answered(cur *kernel.Task) {
+	asked := func(o *kernel.Obj) bool { return strings.HasPrefix(o.Name(), "plock_op") }
+	p.await(cur, 20_000, func() bool { return !slices.ContainsFunc(cur.Machine().LiveObjects(), asked) })
+	p.pump(cur, 100, func() bool { return false })
+}
+
 // TestAsyncTimeout has the file system answer after NLM_TIMEOUT: the client has been told no, and must not get the
 // lock.
 func TestAsyncTimeout(t *testing.T) {
 	asyncLocking(t, 60, 9000, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		p.expect("lock", p.status(cur, p.send(cur, p.lockMsg(1, wr, 0, 10, false, false)), 20_000), NLM_LCK_DENIED)
-		p.await(cur, 10_000, func() bool { return w.Fs.AsyncPending(w.inode) == 0 })
-		p.pump(cur, 100, func() bool { return false })
+		p.answered(cur)
 		w.want("too late", "")
 	})
 }
@@ -808,13 +814,14 @@ func TestAsyncCancel(t *testing.T) {
 		if st := p.call(cur, p.cancelMsg(1, wr, 0, 10)); st == NLM_LCK_DENIED || p.grants[1] > 0 {
 			p.expect("unlock", p.unlock(cur, 1, 0, 10), NLM_LCK_GRANTED)
 		}
-		p.pump(cur, 100, func() bool { return false })
+		p.answered(cur)
 		w.want("cancelled", "")
 		first := p.send(cur, p.lockMsg(2, wr, 0, 10, false, false))
 		p.expect("unlock", p.unlock(cur, 2, 0, 10), NLM_LCK_GRANTED)
 		p.pump(cur, 10_000, func() bool { return p.replies[first] != nil }) // what was given up need not be answered
-		p.pump(cur, 100, func() bool { return false })
+		p.answered(cur)
 		p.expect("unlock", p.unlock(cur, 2, 0, 10), NLM_LCK_GRANTED)
+		p.answered(cur)
 		w.want("unlocked", "")
 		w.noBlocks("unlocked")
 	})
