@@ -173,7 +173,11 @@ func readSchedule(shop *workshop, name string) (*scheduleFile, error) {
 			return nil, usagef("%s: seed: %q is not a number; correct it", name, seed)
 		}
 	}
-	if _, err := f.schedule.Budgets(); err != nil {
+	_, err = f.schedule.Budgets()
+	if _, bad := f.schedule.MaxSteps(); err == nil {
+		err = bad
+	}
+	if err != nil {
 		return nil, usagef("%s: %v", name, err)
 	}
 	if f.tree, err = shop.plant(meta["mutant"], meta["era"]); err != nil {

@@ -145,6 +145,9 @@ func Explain(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budge
 	}
 	failing, usual := x.named(NewReplay(s)), x.named(NewConstrained(&Schedule{Decisions: s.Decisions}, 0))
 	x.opt.MaxSteps = max(20*len(failing), 10_000)
+	if endless(f) {
+		x.opt.MaxSteps = min(x.opt.MaxSteps, LivelockSteps)
+	}
 	all := candidatePairs(failing, usual)
 	x.out.Candidates = len(all)
 	if x.holds(nil) {

@@ -7,6 +7,8 @@
 package explore
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -303,6 +305,44 @@ func TestTokensOfEveryFailure(t *testing.T) {
 			}
 			t.Logf("%d tokens of %d runs, %d different ones", n, runs, len(different))
 		})
+	}
+}
+
+// A run that does not end is made small by runs that are cut off long before the limit at which it was found, and of its
+// circle not much is drawn. The schedule says where it ends.
+func TestShrinkLivelock(t *testing.T) {
+	f := failures["livelock"]
+	r := machine(t, f.main(0))
+	out := search(t, r, Plan{Chooser: "random", Seed: 1, Schedules: 20_000})
+	if out.Finding == nil {
+		t.Fatal("no run fails")
+	}
+	if out.Finding.Title != kernel.Livelock || out.Finding.Step <= 50*LivelockSteps {
+		t.Fatalf("found: %v at step %d", out.Finding, out.Finding.Step)
+	}
+	sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, 1000)
+	if Key(sh.Finding) != Key(out.Finding) || sh.Preemptions != 1 || sh.Result.Steps > 2*livelockShown {
+		t.Fatalf("%v, %d preemptions, %d steps", sh.Finding, sh.Preemptions, sh.Result.Steps)
+	}
+	sh.Schedule.Meta = map[string]string{"max_steps": strconv.Itoa(sh.Options.MaxSteps)}
+	s, err := Parse(sh.Schedule.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := kernel.Options{}
+	if opt.MaxSteps, err = s.MaxSteps(); err != nil {
+		t.Fatal(err)
+	}
+	rep := NewReplay(s)
+	res := r.Run(rep, opt)
+	if res.Hash != s.Hash || rep.Diverged != "" || s.Left(res) != "" || res.Worst() == nil {
+		t.Fatalf("another run: %v, %s %s", res.Worst(), rep.Diverged, s.Left(res))
+	}
+	for _, bad := range []string{"x", "0", "-1"} {
+		s.Meta["max_steps"] = bad
+		if _, err := s.MaxSteps(); err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("max_steps %q: %v", bad, err)
+		}
 	}
 }
 

@@ -113,6 +113,19 @@ func (s *Schedule) Budgets() ([kernel.DecisionKinds]int, error) {
 	return budgets, nil
 }
 
+// MaxSteps is after how many operations the run was cut off, 0 if its head does not say.
+func (s *Schedule) MaxSteps() (int, error) {
+	text := s.Meta["max_steps"]
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("max_steps: %q is no number of operations; write 20000, or drop the line", text)
+	}
+	return n, nil
+}
+
 // ParseBudgets reads "alloc=1,timer=2"; nothing means that every kind is off.
 func ParseBudgets(text string) ([kernel.DecisionKinds]int, error) {
 	var budgets [kernel.DecisionKinds]int

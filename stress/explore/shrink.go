@@ -55,6 +55,7 @@ type shrinker struct {
 	best   attempt
 	budget int
 	runs   int
+	shorts int // how many runs look for a shorter schedule
 }
 
 // Shrink looks for a schedule with the same failure (see [Key]) that needs less: fewer faults, a smaller workload,
@@ -63,8 +64,11 @@ type shrinker struct {
 // nothing more can be left out or budget runs are spent. Then it looks through the schedules with still fewer
 // preemptions, as far as a fixed number of runs goes, and runs the result once more with events.
 func Shrink(w Work, s *Schedule, f *kernel.Finding, opt kernel.Options, budget int) *Shrunk {
-	x := &shrinker{w: w, key: Key(f), opt: opt, budget: budget}
+	x := &shrinker{w: w, key: Key(f), opt: opt, budget: budget, shorts: searchShorter}
 	x.opt.Record, x.opt.Faults = false, s.allowed(opt.Faults)
+	if endless(f) {
+		x.cutShort()
+	}
 	on := x.opt.Faults
 	ok := false
 	if x.best, ok = x.try(w.Runner, s); ok {
@@ -76,6 +80,28 @@ func Shrink(w Work, s *Schedule, f *kernel.Finding, opt kernel.Options, budget i
 		x.best = attempt{s: s, f: f, preemptions: -1}
 	}
 	return x.shrunk(on)
+}
+
+// LivelockSteps is after how many operations a run is cut off while a livelock is made small, and livelockCost how many
+// times fewer runs that may take: each is as long as that. A sound run of a scenario has half as many at most.
+// Of the end, in which one task goes round and round, livelockShown operations are drawn.
+const (
+	LivelockSteps = 20_000
+	livelockCost  = 10
+	livelockShown = 1_000
+)
+
+// endless tells whether a run was cut off since it did not end.
+func endless(f *kernel.Finding) bool { return f.Oracle == "hang" && f.Title == kernel.Livelock }
+
+// cutShort prepares for runs that do not end. They do not end early either, and most of what they do is the same over
+// and over.
+func (x *shrinker) cutShort() {
+	if x.opt.MaxSteps == 0 || x.opt.MaxSteps > LivelockSteps {
+		x.opt.MaxSteps = LivelockSteps
+	}
+	x.budget = (x.budget + livelockCost - 1) / livelockCost
+	x.shorts /= livelockCost
 }
 
 // allowed are the budgets under which s runs as it was taken.
@@ -100,11 +126,21 @@ func (x *shrinker) shrunk(on [kernel.DecisionKinds]int) *Shrunk {
 		out.Faults[d.Kind]++
 	}
 	out.Needs = needs(best.preemptions, on, out.Faults)
-	opt := x.opt
+	if endless(best.f) {
+		steps := 0
+		for _, g := range best.s.Segments[:max(len(best.s.Segments)-1, 0)] {
+			steps += g.Steps
+		}
+		out.Options.MaxSteps = min(cmp.Or(x.opt.MaxSteps, LivelockSteps), steps+livelockShown)
+	}
+	opt := out.Options
 	opt.Record = true
 	out.Result = x.w.Run(NewReplay(best.s), opt)
 	if g := out.Result.Worst(); g != nil {
 		out.Finding = g
+	}
+	if endless(best.f) {
+		out.Schedule = Take(out.Result, best.s.Meta)
 	}
 	return out
 }
@@ -272,7 +308,7 @@ func (x *shrinker) fewest() {
 		}
 	}
 	b := &Bounded{Bound: x.best.preemptions}
-	for i := 0; i < searchShorter && b.Next(); i++ {
+	for i := 0; i < x.shorts && b.Next(); i++ {
 		if a, ok := x.run(x.w.Runner, x.deciding(b), x.best.s.Meta); ok && a.better(x.best) {
 			x.best = a
 		}

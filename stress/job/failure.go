@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -42,6 +43,9 @@ func (r *Result) explain(m *kernel.Machine, w explore.Work, out *explore.Outcome
 	delete(s.Meta, "faults")
 	if on := explore.BudgetsText(sh.Options.Faults); on != "" {
 		s.Meta["faults"] = on
+	}
+	if n := sh.Options.MaxSteps; n != opt.MaxSteps {
+		s.Meta["max_steps"] = strconv.Itoa(n)
 	}
 	if sh.Preemptions >= 0 && r.Job.Shrink > 0 {
 		r.constrain(sh)
@@ -82,6 +86,9 @@ func (r *Result) replay(m *kernel.Machine, run explore.Runner, opt kernel.Option
 		return &UsageError{err.Error()}
 	}
 	if opt.Faults, err = s.Budgets(); err != nil {
+		return &UsageError{err.Error()}
+	}
+	if opt.MaxSteps, err = s.MaxSteps(); err != nil {
 		return &UsageError{err.Error()}
 	}
 	opt.Record = r.Job.Trace
@@ -126,7 +133,7 @@ func (r *Result) enforce(run explore.Runner, s *explore.Schedule, opt kernel.Opt
 		return nil
 	}
 	plain := opt
-	plain.Record = false
+	plain.Record, plain.MaxSteps = false, 0
 	e := explore.Enforce(run, s, func(f *kernel.Finding) bool { return wanted(s, f) }, plain)
 	r.Again, r.Tries, r.Unmet = e.Failed, e.Runs, spelled(e.Unmet)
 	if e.Schedule == nil {

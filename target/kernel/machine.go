@@ -124,6 +124,9 @@ type Machine struct {
 	tag any
 }
 
+// Livelock is the title of the finding, of oracle "hang", that a run with more than Options.MaxSteps operations ends in.
+const Livelock = "livelock: the run does not end"
+
 // Finding is what an oracle has to say about a run.
 type Finding struct {
 	Oracle string // oops, warning, use-after-free, hang, deadlock, lockdep, leak, refcount, ...
@@ -134,7 +137,7 @@ type Finding struct {
 	Func   string // the target's function, if there is one
 	Fatal  bool   // the run cannot go on
 	// Symmetric marks what two tasks do to each other: which of them comes second, and is told off, depends on the
-	// schedule, so its function is no part of what the failure is.
+	// schedule, so its function is no part of what the failure is. Nor is it for a run that is cut off.
 	Symmetric bool
 	Stack     []Frame
 }

@@ -434,7 +434,8 @@ func (s *sim) note(t *Task, k OpKind, c *cell, aux uint64) {
 	s.steps++
 	s.fresh = false
 	if s.steps > s.m.opt.MaxSteps && !s.killing {
-		s.m.Report(&Finding{Oracle: "hang", Title: "livelock: the run does not end", Text: s.m.DumpTasks(), Fatal: true})
+		// Where in its circle the run is when it is cut off is chance.
+		s.m.Report(&Finding{Oracle: "hang", Title: Livelock, Text: s.m.DumpTasks(), Fatal: true, Symmetric: true})
 	}
 	x := c.id + uint64(k)<<56 + aux*cellStride
 	s.hash = mix(s.hash ^ x + uint64(t.idx)<<32)
