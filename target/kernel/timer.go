@@ -330,8 +330,8 @@ func (w *DelayedWork) Init(o *Obj, name string, fn func(cur *Task)) {
 	w.idle.Init(o, name)
 }
 
-// Schedule queues the work to run after delay jiffies unless it is queued already, and reports whether it
-// did. Any context. C: schedule_delayed_work, include/linux/workqueue.h.
+// Schedule queues the work to run after delay jiffies, at once without one, unless it is queued already, and reports
+// whether it did. Any context. C: schedule_delayed_work, include/linux/workqueue.h.
 //
 //go:norace
 func (w *DelayedWork) Schedule(delay Jiffies) bool {
@@ -348,8 +348,11 @@ func (w *DelayedWork) Schedule(delay Jiffies) bool {
 	w.c.merge()
 	w.queued, w.due = true, false
 	w.gen++
-	w.a = alarm{when: m.Jiffies() + delay, fire: w.expire, gen: w.gen}
-	m.b.arm(&w.a)
+	now := alarm{gen: w.gen}
+	if delay > 0 {
+		w.a = alarm{when: m.Jiffies() + delay, fire: w.expire, gen: w.gen}
+		m.b.arm(&w.a)
+	}
 	known := w.known
 	w.known = true
 	w.g.unlock(m)
@@ -357,6 +360,9 @@ func (w *DelayedWork) Schedule(delay Jiffies) bool {
 		m.timers.lock(m)
 		m.works = append(m.works, w)
 		m.timers.unlock(m)
+	}
+	if delay == 0 {
+		w.expire(&now)
 	}
 	return true
 }

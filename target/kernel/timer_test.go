@@ -283,6 +283,35 @@ func TestDelayedWork(t *testing.T) {
 		}
 		Kfree(c)
 	})
+	// Without a delay it need not wait until nobody else can run.
+	var early atomic.Int32
+	clean(t, 200, func(cur *Task) {
+		m := cur.Machine()
+		c := newClock(m)
+		var ran atomic.Int32
+		at := m.Jiffies()
+		c.w.Init(&c.Obj, "work", func(cur *Task) {
+			if m.Sim() && m.Jiffies() != at {
+				t.Errorf("ran at %d, queued at %d without delay", m.Jiffies(), at)
+			}
+			ran.Add(1)
+		})
+		if !c.w.Schedule(0) {
+			t.Error("was queued before")
+		}
+		for range 4 {
+			c.n.Inc()
+			if m.Sim() && ran.Load() == 1 {
+				early.Add(1)
+			}
+		}
+		until(cur, func() bool { return ran.Load() == 1 })
+		c.w.CancelSync(cur)
+		Kfree(c)
+	})
+	if early.Load() == 0 {
+		t.Error("a work without delay never runs beside who has queued it")
+	}
 	always(t, "use-after-free", "queue_work of work in freed clock", func(cur *Task) {
 		c := newClock(cur.Machine())
 		c.w.Init(&c.Obj, "work", func(*Task) {})
