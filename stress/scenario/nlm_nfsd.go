@@ -2,7 +2,12 @@
 
 package scenario
 
-import "github.com/seed17199236/svcfuzz/target/kernel"
+import (
+	"github.com/seed17199236/svcfuzz/target/fs"
+	"github.com/seed17199236/svcfuzz/target/kernel"
+	"github.com/seed17199236/svcfuzz/target/lockd"
+	"github.com/seed17199236/svcfuzz/target/sunrpc"
+)
 
 // nlmNfsd has nfsd under lockd go and come back, as a module does. Clients are refused meanwhile, and what they have
 // stays locked.
@@ -22,6 +27,7 @@ var nlmNfsd = &Scenario{
 		if h == nil {
 			return
 		}
+		module := w.watchNfsd()
 		w.lockdUp(cur, w.Init)
 		w.endGrace(w.Init)
 		for _, c := range h.lockers {
@@ -35,6 +41,7 @@ var nlmNfsd = &Scenario{
 		nfsd := w.M.Spawn(cur, "nfsd", func(cur *kernel.Task) {
 			w.Arrive(cur)
 			w.Lockd.NfsdLockdShutdown(cur)
+			module.gone.Set(1)
 			if w.P.Get("back") == 1 {
 				w.Arrive(cur)
 				w.Lockd.NfsdLockdInit(w.Lockd.Fs)
@@ -46,4 +53,37 @@ var nlmNfsd = &Scenario{
 		w.lockdDown(cur, w.Init)
 		h.end(cur)
 	},
+}
+
+// nfsdModule is the code of nfsd. Who is in it when it is unloaded has nowhere to return to.
+type nfsdModule struct {
+	kernel.Obj
+	w    *World
+	gone kernel.Atomic // 1: unloaded
+}
+
+// watchNfsd looks after those who run in the nfsd that is there. Nobody does yet.
+func (w *World) watchNfsd() *nfsdModule {
+	x := kernel.StaticObj[nfsdModule](w.M, "nfsd")
+	x.w = w
+	x.gone.Init(&x.Obj, "gone")
+	b := w.Lockd.NlmsvcOps.Peek()
+	fopen, fclose := b.Fopen, b.Fclose
+	b.Fopen = func(cur *kernel.Task, rqstp *sunrpc.SvcRqst, fh *lockd.NfsFh) (*fs.File, uint32) {
+		filp, status := fopen(cur, rqstp, fh)
+		x.leave()
+		return filp, status
+	}
+	b.Fclose = func(cur *kernel.Task, filp *fs.File) {
+		fclose(cur, filp)
+		x.leave()
+	}
+	return x
+}
+
+// leave is the last thing that a function of the module does.
+func (x *nfsdModule) leave() {
+	if x.gone.Read() != 0 {
+		x.w.report("oops", "lockd runs in nfsd, which is gone", "")
+	}
 }
