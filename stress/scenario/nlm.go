@@ -18,7 +18,8 @@ import (
 )
 
 var asyncParam = Param{
-	Name: "async", Doc: "1: the file system answers requests for locks later, as that of a cluster does", Max: 1,
+	Name: "async", Max: 2,
+	Doc: "1: the file system answers requests for locks later, as that of a cluster does; 2: perhaps before lockd goes on",
 }
 
 // nlmLocks is what lockd is there for.
@@ -121,6 +122,9 @@ func (w *World) endGrace(net *sock.Net) {
 // lockerPort is where a client host has its rpcbind and its lock manager.
 const lockerPort = 4046
 
+// maxFiles is how many files the clients of a scenario lock at most.
+const maxFiles = 2
+
 // hurry is how long a client waits for an answer of a lockd that may be gone.
 const hurry = kernel.HZ / 10
 
@@ -143,9 +147,10 @@ func (w *World) newLockHosts(cur *kernel.Task, n int, early bool) *lockHosts {
 	w.Lockd = lockd.New(cur, w.Rpc, w.Init)
 	w.Lockd.Fs = fs.New(cur, w.M)
 	for i := range w.P.Get("files") {
-		inode := w.Lockd.Fs.Create(numbered("file", i), false, 1)
-		if w.P.Get("async") == 1 {
-			w.Lockd.Fs.SetAsync(inode, 1)
+		// The next number with the generation before: lockd has all files in one bucket of its table.
+		inode := w.Lockd.Fs.Create(numbered("file", i), false, uint32(maxFiles-i))
+		if async := w.P.Get("async"); async > 0 {
+			w.Lockd.Fs.SetAsync(inode, kernel.Jiffies(2-async))
 		}
 		h.files = append(h.files, inode)
 	}
@@ -578,7 +583,7 @@ func (c *locker) handle(name string) []byte {
 func (c *locker) op(kind history.Kind, inode *fs.Inode, svid int32) history.Op {
 	return history.Op{
 		Kind: kind, File: inode.IName, Owner: history.Owner{Host: c.name, Svid: uint32(svid)}, Start: c.start,
-		Len: rangeOfLocker, Exclusive: true, Deferred: c.h.w.P.Get("async") == 1,
+		Len: rangeOfLocker, Exclusive: true, Deferred: c.h.w.P.Get("async") > 0,
 	}
 }
 
