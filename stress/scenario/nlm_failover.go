@@ -3,6 +3,9 @@
 package scenario
 
 import (
+	"slices"
+
+	"github.com/seed17199236/svcfuzz/target/fs"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
@@ -17,7 +20,7 @@ var nlmFailover = &Scenario{
 		protoParam,
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
 		{Name: "release", Doc: "meanwhile, 1: the first client releases its locks; 2: the others cancel; 3: the others " +
-			"only begin to ask", Default: 1, Max: 3},
+			"only begin to ask; 4: the others cancel, and the first one releases", Default: 1, Max: 4},
 		asyncParam,
 		rpcbindParam,
 	},
@@ -27,9 +30,10 @@ var nlmFailover = &Scenario{
 			return
 		}
 		w.History = nil // nobody tells the clients what they have lost
+		release := w.P.Get("release")
 		w.lockdUp(cur, w.Init)
 		w.endGrace(w.Init)
-		if w.P.Get("release") == 3 {
+		if release == 3 {
 			h.queue(cur, 1)
 		} else {
 			h.queue(cur, len(h.lockers))
@@ -38,13 +42,13 @@ var nlmFailover = &Scenario{
 			c.spawn(cur, func(cur *kernel.Task) {
 				for _, inode := range h.files {
 					switch {
-					case i > 0 && w.P.Get("release") == 2:
+					case i > 0 && (release == 2 || release == 4):
 						c.giveUp(cur, inode)
-					case i > 0 && w.P.Get("release") == 3:
+					case i > 0 && release == 3:
 						c.take(cur, inode, true)
 					case i > 0:
 						c.await(cur, hurry)
-					case w.P.Get("release") == 1:
+					case release == 1 || release == 4:
 						c.release(cur, inode)
 					}
 				}
@@ -53,7 +57,22 @@ var nlmFailover = &Scenario{
 		w.Arrive(cur)
 		w.Lockd.NlmsvcUnlockAllBySb(cur, w.Lockd.Fs)
 		h.join(cur)
+		if release != 3 && !h.disturbed() {
+			h.bare(cur)
+		}
 		w.lockdDown(cur, w.Init)
 		h.end(cur)
 	},
+}
+
+// bare looks that nobody has a lock when lockd has done what it was about to do. Nobody asks for any.
+func (h *lockHosts) bare(cur *kernel.Task) {
+	held := func(inode *fs.Inode) bool { return len(inode.Locks()) > 0 }
+	for range 20 {
+		settle(cur)
+		if !slices.ContainsFunc(h.files, held) {
+			return
+		}
+	}
+	h.w.report("locks", "a client has a lock although all were taken back", h.w.M.DumpTasks())
 }

@@ -130,7 +130,7 @@ func TestScenarios(t *testing.T) {
 		{"fault-injection", ""}, {"fault-injection", "service=1"}, {"fault-injection", "service=2"},
 		{"fault-injection", "service=3"},
 		{"nlm-locks", ""}, {"nlm-locks", "clients=3,proto=2,files=2"}, {"nlm-locks", "proto=1,cancel=1"},
-		{"nlm-locks", "async=1,proto=2"}, {"nlm-locks", "stop=2"}, {"nlm-locks", "stop=2,proto=1,async=1"},
+		{"nlm-locks", "async=1,proto=2"}, {"nlm-locks", "async=2"}, {"nlm-locks", "stop=2"}, {"nlm-locks", "stop=2,proto=1,async=1"},
 		{"lockd-stop-locks", ""}, {"lockd-stop-locks", "clients=3,proto=2,files=2"},
 		{"lockd-stop-locks", "release=0,proto=1"}, {"lockd-stop-locks", "async=1"},
 		{"lockd-stop-locks", "clients=3,async=1,release=0"},
@@ -139,6 +139,7 @@ func TestScenarios(t *testing.T) {
 		{"nlm-requests", "ask=4"}, {"nlm-requests", "ask=5"}, {"nlm-requests", "ask=3,stop=2"},
 		{"nlm-nfsd", ""}, {"nlm-nfsd", "clients=2,proto=2,files=2"}, {"nlm-client", "waiters=3"}, {"nlm-reboot", ""},
 		{"nlm-failover", ""}, {"nlm-failover", "clients=3,release=2,proto=1"}, {"nlm-failover", "release=3,files=2"},
+		{"nlm-failover", "release=4,files=2"}, {"nlm-failover", "release=1,async=2,proto=1"},
 	} {
 		t.Run(c[0]+" "+c[1], func(t *testing.T) { both(t, c[0], c[1]) })
 	}

@@ -640,6 +640,9 @@ func (l *Lockd) nlmsvcGrantBlocked(cur *kernel.Task, block *NlmBlock) {
 // nlmsvcLockBlocked asks the file system again for the lock of a block, and tells whether it is granted. If not, the
 // block waits on, or is due again in 10 s if the file system fails. May sleep.
 //
+// Differs: a lock is given back if its block was taken off the list before it was got. Who takes from a client all that
+// it has looks for blocks first and then for locks; 3.19 lets the client have a lock that comes in between (ours).
+//
 // C: nlmsvc_grant_blocked, fs/lockd/svclock.c
 func (l *Lockd) nlmsvcLockBlocked(cur *kernel.Task, block *NlmBlock) bool {
 	// What is got may be merged with what the client has; the call has to name what it asked for.
@@ -655,9 +658,13 @@ func (l *Lockd) nlmsvcLockBlocked(cur *kernel.Task, block *NlmBlock) bool {
 
 	if err == 0 {
 		l.NlmBlockedLock.Lock()
-		block.BGranted = true
+		block.BGranted = block.BList.Linked()
+		granted := block.BGranted
 		l.NlmBlockedLock.Unlock()
-		return true
+		if !granted {
+			l.nlmsvcTakeBack(cur, block)
+		}
+		return granted
 	}
 	l.Machine().Printk("lockd: unexpected error %d in nlmsvc_grant_blocked!", -err)
 	l.nlmsvcInsertBlock(block, 10*kernel.HZ)
