@@ -194,6 +194,9 @@ func (c *client) asked(b []byte) *oracle.Exchange {
 	return nil
 }
 
+// longestReply is more than any reply has. What claims to be longer is not waited for.
+const longestReply = 16384
+
 // readRecord reads one record of the stream: its octets, or why there is none.
 func (c *client) readRecord(cur *kernel.Task, x *oracle.Exchange) ([]byte, int) {
 	var rec []byte
@@ -205,7 +208,7 @@ func (c *client) readRecord(cur *kernel.Task, x *oracle.Exchange) ([]byte, int) 
 			return nil, min(n, -kernel.ECONNRESET)
 		}
 		m := binary.BigEndian.Uint32(marker[:])
-		frag := make([]byte, min(m&^(1<<31), 4096))
+		frag := make([]byte, min(m&^(1<<31), longestReply))
 		if n = c.conn.ReadFull(cur, frag, c.wait); n != len(frag) {
 			x.Cut = n >= 0
 			return nil, min(n, -kernel.ECONNRESET)

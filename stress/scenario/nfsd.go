@@ -24,9 +24,18 @@ type nfsd struct {
 	serv  *sunrpc.SvcServ
 }
 
+// nfsdPayload is how many octets a call or a reply of the service holds in pages, at most.
+const nfsdPayload = 1024
+
 // newNfsd makes the service without threads and sockets, nil if a step was made to fail. handmade: nobody but the
-// scenario starts its threads, as lockd starts its own. service is the mutex's class, more fill in the procedures from 1 on.
-func (w *World) newNfsd(cur *kernel.Task, service string, handmade bool, more ...func(*sunrpc.SvcProcedure)) *nfsd {
+// scenario starts its threads, as lockd starts its own. service is the mutex's class.
+func (w *World) newNfsd(cur *kernel.Task, service string, handmade bool) *nfsd {
+	return w.newNfsdWith(cur, service, handmade, nfsdPayload)
+}
+
+// newNfsdWith is newNfsd with another payload; more fill in the procedures from 1 on.
+func (w *World) newNfsdWith(cur *kernel.Task, service string, handmade bool, payload uint32,
+	more ...func(*sunrpc.SvcProcedure)) *nfsd {
 	d := kernel.StaticObj[nfsd](w.M, "nfsd")
 	d.w = w
 	d.mutex.Init(&d.Obj, service)
@@ -46,9 +55,9 @@ func (w *World) newNfsd(cur *kernel.Task, service string, handmade bool, more ..
 	}
 	prog.PgStats.Program = prog
 	if handmade {
-		d.serv = sunrpc.SvcCreate(cur, w.Rpc, prog, 1024, nil)
+		d.serv = sunrpc.SvcCreate(cur, w.Rpc, prog, payload, nil)
 	} else {
-		d.serv = sunrpc.SvcCreatePooled(cur, w.Rpc, prog, 1024, nil, nfsdThread, w.Rpc.Module)
+		d.serv = sunrpc.SvcCreatePooled(cur, w.Rpc, prog, payload, nil, nfsdThread, w.Rpc.Module)
 	}
 	if d.serv == nil {
 		return nil
@@ -83,10 +92,13 @@ func nfsdThread(cur *kernel.Task, data any) int {
 }
 
 // listen opens the service's datagram socket on nfsPort. -errno.
-func (d *nfsd) listen(cur *kernel.Task, net *sock.Net) int {
+func (d *nfsd) listen(cur *kernel.Task, net *sock.Net) int { return d.listenTo(cur, net, "udp") }
+
+// listenTo opens a socket of a class of transports on nfsPort. -errno.
+func (d *nfsd) listenTo(cur *kernel.Task, net *sock.Net, class string) int {
 	d.mutex.Lock(cur)
 	defer d.mutex.Unlock(cur)
-	return sunrpc.SvcCreateXprt(cur, d.serv, "udp", net, sock.PF_INET, nfsPort, sunrpc.SVC_SOCK_ANONYMOUS)
+	return sunrpc.SvcCreateXprt(cur, d.serv, class, net, sock.PF_INET, nfsPort, sunrpc.SVC_SOCK_ANONYMOUS)
 }
 
 // setThreads is what an administrator does: from now on there are n threads. -errno.

@@ -22,7 +22,8 @@ var rpcGarbage = &Scenario{
 	Params: []Param{
 		{Name: "clients", Doc: "clients", Default: 1, Min: 1, Max: 3, Amount: true},
 		protoParam,
-		{Name: "service", Doc: "0: lockd; 1: one whose results hold something, over UDP", Max: 1},
+		{Name: "service", Doc: "0: lockd; 1: one whose results hold something, over UDP; 2: one whose results fill all its " +
+			"pages, over TCP", Max: 2},
 		{Name: "first", Doc: "which bad call comes first, then the next ones in turn", Max: len(badCalls) - 1},
 		{Name: "calls", Doc: "how many bad calls each client makes", Default: len(badCalls), Min: 1, Max: len(badCalls), Amount: true},
 		{Name: "last", Doc: "1: then a record that is too long, 2: one that is too short; over TCP they end the connection",
@@ -30,8 +31,12 @@ var rpcGarbage = &Scenario{
 		rpcbindParam,
 	},
 	Main: func(cur *kernel.Task, w *World) {
-		if w.P.Get("service") == 1 {
-			w.garbageForHolder(cur)
+		switch w.P.Get("service") {
+		case 1:
+			w.garbageFor(cur, &ownService{"udp", sock.IPPROTO_UDP, nfsdPayload, holding, heldCall})
+			return
+		case 2:
+			w.garbageFor(cur, &ownService{"tcp", sock.IPPROTO_TCP, fullPayload, filling, fullCall})
 			return
 		}
 		w.Lockd = lockd.New(cur, w.Rpc, w.Init)
@@ -47,16 +52,25 @@ var rpcGarbage = &Scenario{
 	},
 }
 
-// garbageForHolder is the scenario for a service whose procedure 1 has results that hold memory until they are released.
-func (w *World) garbageForHolder(cur *kernel.Task) {
-	d := w.newNfsd(cur, "nfsd_mutex", false, holding)
+// ownService is a service of the scenario's own: its transport, its payload, its procedure 1 and a call of that.
+type ownService struct {
+	class   string
+	prot    int
+	payload uint32
+	fill    func(*sunrpc.SvcProcedure)
+	good    goodCall
+}
+
+// garbageFor is the scenario for a service of its own.
+func (w *World) garbageFor(cur *kernel.Task, s *ownService) {
+	d := w.newNfsdWith(cur, "nfsd_mutex", false, s.payload, s.fill)
 	if d == nil {
 		w.StartFailed("svc_create_pooled", -kernel.ENOMEM, 1)
 		return
 	}
-	w.insist(cur, "svc_create_xprt", 0, func() int { return d.listen(cur, w.Init) })
+	w.insist(cur, "svc_create_xprt", 0, func() int { return d.listenTo(cur, w.Init, s.class) })
 	for range w.P.Get("clients") {
-		c := w.garbler(sock.IPPROTO_UDP, nfsProgram, nfsVersion, wire.Version_range{Low: nfsVersion, High: nfsVersion}, heldCall)
+		c := w.garbler(s.prot, nfsProgram, nfsVersion, wire.Version_range{Low: nfsVersion, High: nfsVersion}, s.good)
 		w.spawnAt(cur, c, nfsPort)
 	}
 	d.mustSet(cur, 1)
@@ -65,7 +79,7 @@ func (w *World) garbageForHolder(cur *kernel.Task) {
 	d.destroy(cur, w.Init)
 }
 
-// held is what a result of holding holds; heldResult is that result.
+// held is what a result of holding holds until it is released; heldResult is that result.
 type held struct{ kernel.Obj }
 
 type heldResult struct{ h *held }
@@ -91,6 +105,71 @@ func holding(p *sunrpc.SvcProcedure) {
 			kernel.Kfree(r.h)
 		}
 	}
+}
+
+// fullPayload is what fits into three pages.
+const fullPayload = 3 * sunrpc.PAGE_SIZE
+
+// fullWords is the argument of filling, and its result but for the octets, which are in the pages.
+type fullWords struct{ count uint32 }
+
+// filling fills in a procedure whose argument says how many octets the result is to have. They lie in pages, as those of
+// a file do that is read; what is missing to a whole word lies behind them.
+//
+// C: nfs3svc_encode_readres, fs/nfsd/nfs3xdr.c
+func filling(p *sunrpc.SvcProcedure) {
+	nullProcedure(p)
+	p.PcName = "FILL"
+	p.PcXdrressize = 2 + fullPayload/4
+	p.PcNewArgs = func() any { return &fullWords{} }
+	p.PcNewRes = func() any { return &fullWords{} }
+	p.PcDecode = func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, args any) bool {
+		args.(*fullWords).count = p.Get()
+		return sunrpc.XdrArgsizeCheck(rqstp, p)
+	}
+	p.PcFunc = func(_ *kernel.Task, rqstp *sunrpc.SvcRqst, args, res any) uint32 {
+		n := min(args.(*fullWords).count, fullPayload)
+		res.(*fullWords).count = n
+		for i, at := 0, uint32(0); at < n; i, at = i+1, at+sunrpc.PAGE_SIZE {
+			copy(rqstp.RqRes.Pages[i].Data[:], fullOctets(at, min(n-at, sunrpc.PAGE_SIZE)))
+			rqstp.RqNextPage++
+		}
+		return sunrpc.RPC_SUCCESS
+	}
+	p.PcEncode = func(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, res any) bool {
+		n := res.(*fullWords).count
+		p.Put(n)
+		body := &rqstp.RqRes
+		body.PageLen = n
+		if !sunrpc.XdrRessizeCheck(rqstp, p) {
+			return false
+		}
+		if n%4 != 0 {
+			pad := p
+			p.Put(0)
+			body.Tail = sunrpc.Kvec{IovMem: pad.Mem, IovBase: pad.Off, IovLen: uint64(4 - n%4)}
+		}
+		return true
+	}
+}
+
+// fullOctets are n octets of the result of filling, from the one with number at on.
+func fullOctets(at, n uint32) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		k := at + uint32(i)
+		b[i] = byte(k ^ k>>8)
+	}
+	return b
+}
+
+// fullCall calls filling for as much as makes most pieces of a reply: all pages, and padding.
+func fullCall(x *oracle.Exchange) *wire.Call {
+	const fill, n = 1, fullPayload - 3
+	x.Proc = fill
+	x.Octets = binary.BigEndian.AppendUint32(wire.EncodeReply(x.Xid, nil), n)
+	x.Octets = append(append(x.Octets, fullOctets(0, n)...), 0, 0, 0)
+	return wire.NewCall(x.Xid, x.Prog, x.Vers, fill, &wire.Sm_stat{State: n})
 }
 
 // goodCall is a call of a service that is in order and has results; it says in x which.
@@ -127,11 +206,11 @@ type badCall struct {
 
 // denied says that a call is denied.
 func denied(x *oracle.Exchange, why wire.Auth_stat) {
-	x.Want, x.Why, x.Look = oracle.DeniedAuthError, uint32(why), nil
+	x.Want, x.Why, x.Look, x.Octets = oracle.DeniedAuthError, uint32(why), nil, nil
 }
 
 // refused says that a call is refused with a status.
-func refused(x *oracle.Exchange, s oracle.Status) { x.Want, x.Look = s, nil }
+func refused(x *oracle.Exchange, s oracle.Status) { x.Want, x.Look, x.Octets = s, nil, nil }
 
 // badCalls are in the order in which they are sent, the one that is in order among them.
 var badCalls = []badCall{
@@ -254,12 +333,17 @@ func (c *client) sendRunt(cur *kernel.Task, x *oracle.Exchange) {
 	x.Sent = c.conn.Write(cur, binary.BigEndian.AppendUint32(nil, x.Xid)) >= 0
 }
 
-// longest is the longest record that every service here takes, and any longer one none: two pages.
-const longest = 2 * sunrpc.PAGE_SIZE
+// longest is the longest record that the service of the scenario takes: two pages, or one more than its payload has.
+func (w *World) longest() int {
+	if w.P.Get("service") == 2 {
+		return fullPayload + sunrpc.PAGE_SIZE
+	}
+	return 2 * sunrpc.PAGE_SIZE
+}
 
 // endOfClient sends what no service answers, and sees whether it closes the connection.
 func (w *World) endOfClient(cur *kernel.Task, c *client, end int) {
-	msg := make([]byte, longest+1)
+	msg := make([]byte, w.longest()+1)
 	if end == 2 {
 		msg = msg[:4]
 	}
