@@ -3,8 +3,11 @@
 package scenario
 
 import (
+	"fmt"
+
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/nfs"
+	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
 
 // backchannelStop takes the service away from a connection that goes on, and the connection from the service: calls
@@ -43,8 +46,23 @@ var backchannelStop = &Scenario{
 		}
 		w.callbackDown(cur, 1)
 		join(cur, servers)
+		bc.whole()
 		bc.free(cur)
 	},
+}
+
+// whole looks that all requests of the connection have come back to it. Its service is down, and nobody calls.
+func (bc *backchannel) whole() {
+	xprt := bc.xprt
+	free := uint32(0)
+	xprt.BcPaLock.LockBH()
+	xprt.BcPaList.Each(func(*sunrpc.RpcRqst) bool { free++; return true })
+	reserved := xprt.BcAllocCount
+	xprt.BcPaLock.UnlockBH()
+	if free != reserved {
+		bc.w.report("accounting", "a connection has not as many free requests as are reserved",
+			fmt.Sprintf("%d free, %d reserved", free, reserved))
+	}
 }
 
 // callers starts n tasks that make so many calls each. A call that need not be answered is not waited for.
@@ -101,6 +119,7 @@ var backchannelNets = &Scenario{
 		}
 		for _, bc := range []*backchannel{stays, ends} {
 			if bc != nil {
+				bc.whole()
 				bc.free(cur)
 			}
 		}
