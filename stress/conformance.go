@@ -107,6 +107,17 @@ func writeConformance(readme, folder string, report *replay.Report) error {
 // checkConformance says what is wrong with the flags by themselves.
 func checkConformance(cmd *cobra.Command, opt replay.Options) error {
 	flags := cmd.Flags()
+	for _, part := range []string{"group", "kernel", "case"} {
+		if !flags.Changed(part) {
+			continue
+		}
+		if value := flags.Lookup(part).Value.String(); value == "" || value == "[]" {
+			return usagef("--%[1]s: nothing is named; name something, or leave --%[1]s out", part)
+		}
+		if flags.Changed("readme") {
+			return usagef("--readme writes the whole tables, --%s asks for a part of them; drop one of them", part)
+		}
+	}
 	if !flags.Changed("against") {
 		return nil
 	}

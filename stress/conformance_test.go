@@ -4,19 +4,17 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed17199236/svcfuzz/stress/replay"
 )
 
-// TestConformance plays a part of the recordings, prints the table and writes it into a page.
+// TestConformance plays a part of the recordings and prints the table.
 func TestConformance(t *testing.T) {
-	page := t.TempDir() + "/page.md"
-	text := "head\n<!-- conformance:begin -->\nold\n<!-- conformance:end -->\ntail\n"
-	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	code, out, errs := stress(t, ".", "conformance", "--group", "nlm-grace,nlm-range", "--case", "*-v3-*", "--kernel", "7.3",
-		"--readme", page, "--json", "-")
+		"--json", "-")
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
@@ -25,14 +23,42 @@ func TestConformance(t *testing.T) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
 	}
-	data, err := os.ReadFile(page)
+}
+
+// The counts go into one page, and the differences into the one beside the recordings, here a copy of them.
+func TestConformanceTables(t *testing.T) {
+	report, err := replay.Conform(t.Context(), replay.Options{
+		Folder: "../corpus/kernel", Groups: []string{"nlm-grace", "nlm-range"}, Case: "*-v3-*", Kernels: []string{"7.3"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := string(data)
-	if !strings.HasPrefix(got, "head\n<!-- conformance:begin -->\n| group | Linux 6.1.") || strings.Contains(got, "old") ||
-		!strings.HasSuffix(got, "<!-- conformance:end -->\ntail\n") || !strings.Contains(got, "\n| nlm-grace | - | - | - | ") {
-		t.Errorf("the page is\n%s", got)
+	folder := t.TempDir()
+	page := func(file, block string) string {
+		name := filepath.Join(folder, file)
+		text := "head\n<!-- " + block + ":begin -->\nold\n<!-- " + block + ":end -->\ntail\n"
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	counts, differences := page("page.md", "conformance"), page("README.md", "differences")
+	if err := writeConformance(counts, folder, report); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, block, head, row string }{
+		{counts, "conformance", "| group | Linux 6.1.", "\n| nlm-grace | - | - | - | "},
+		{differences, "differences", "| cases | unlike |", "\n| `grace-v[34]-"},
+	} {
+		data, err := os.ReadFile(test.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := string(data)
+		if !strings.HasPrefix(got, "head\n<!-- "+test.block+":begin -->\n"+test.head) || strings.Contains(got, "old\n<!--") ||
+			!strings.HasSuffix(got, "<!-- "+test.block+":end -->\ntail\n") || !strings.Contains(got, test.row) {
+			t.Errorf("the page is\n%s", got)
+		}
 	}
 }
 
@@ -49,6 +75,10 @@ func TestConformanceWrongUse(t *testing.T) {
 		{[]string{"--against", "127.0.0.1:1"}, "choose from nlm-rpc, nlm-rm"},
 		{[]string{"--against", "127.0.0.1:1", "--group", "nlm-rpc"}, "nobody takes connections at 127.0.0.1:1"},
 		{[]string{"--against", "127.0.0.1:1", "--readme", "README.md"}, "about the port alone"},
+		{[]string{"--group", "nlm-rm", "--readme", "README.md"}, "--group asks for a part of them; drop one of them"},
+		{[]string{"--case", "*-v3-*", "--readme", "README.md"}, "--case asks for a part of them; drop one of them"},
+		{[]string{"--group", ""}, "--group: nothing is named"},
+		{[]string{"--case", ""}, "--case: nothing is named"},
 		{[]string{"--readme", "/nonexistent"}, "cannot be read"},
 		{[]string{"--json", ""}, "the name is empty"},
 	} {
