@@ -49,7 +49,7 @@ machine's.`,
 	fs.DurationVar(&b.each, "each", time.Second, "how long to measure each figure")
 	fs.IntVar(&b.rounds, "rounds", 3, "how often to measure it")
 	fs.StringArrayVar(&b.peers, "peer", nil,
-		"another server: \"`NAME HOST:PORT PROGRAM VERSION COMMAND...`\"; may be given several times")
+		"another `SERVER`, in one argument: NAME HOST:PORT PROGRAM VERSION COMMAND...; may be given several times")
 	fs.StringVar(&b.profile, "profile", "", "write the CPU profile of our server to this `FILE`")
 	addJSON(fs, "the figures")
 	return cmd
@@ -128,8 +128,15 @@ func (b *rpcBench) main(cmd *cobra.Command) error {
 		return err
 	}
 	defer out.discard()
+	if b.profile != "" { // the server writes it, and can no longer say what is wrong with the name
+		f, err := openOutput("--profile", b.profile)
+		if err != nil {
+			return err
+		}
+		f.discard()
+	}
 	if err := b.start(cmd.Context(), w); err != nil {
-		return err
+		return cmp.Or(cmd.Context().Err(), err) // an interrupt is no fault
 	}
 	defer b.kill()
 	if err := b.measure(cmd.Context()); err != nil {
@@ -182,7 +189,7 @@ func (b *rpcBench) start(ctx context.Context, w io.Writer) error {
 	dir, err := os.MkdirTemp("", "svcfuzz-bench-")
 	if err != nil {
 		b.kill()
-		return faultf("%v", err)
+		return usagef("no folder for the other servers' files can be made in %s (%s); set TMPDIR", os.TempDir(), fileError(err))
 	}
 	b.dir = dir
 	slices.SortStableFunc(b.rivals, func(x, y *load.Rival) int { return cmp.Compare(rank(x.Name), rank(y.Name)) })

@@ -23,6 +23,8 @@ func TestBenchRPCWrongUse(t *testing.T) {
 		{[]string{"bench-rpc", "--peer", "x 127.0.0.1:1 one 2 sleep"}, "the program one is not a number"},
 		{[]string{"bench-rpc", "--peer", "x"}, `"x": write NAME HOST:PORT PROGRAM VERSION COMMAND..., all in one argument`},
 		{[]string{"serve", "--cpuprofile", "/no/such/cpu.prof"}, "--cpuprofile /no/such/cpu.prof: no such file"},
+		{[]string{"bench-rpc", "--profile", "/no/such/cpu.prof"}, "--profile /no/such/cpu.prof: cannot be written (no such file"},
+		{[]string{"endure", "--only", ""}, "--only: nothing is named; choose memory, connections"},
 		{[]string{"endure", "--only", "fun"}, "--only fun: there is no such part; choose memory, connections"},
 		{[]string{"endure", "--calls", "0"}, "--calls 0: not a number of them; write 1 or more"},
 		{[]string{"endure", "--each", "-1s"}, "--each -1s: not a time to attack; write e.g. --each 5s"},

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -25,6 +26,9 @@ const (
 	partHostile     = "hostile"
 	partRestarts    = "restarts"
 )
+
+// spareFiles is how many files this process has open beside the connections that a part asks for, at most.
+const spareFiles = 200
 
 // connLimit is how many connections lockd keeps (nlm_max_connections).
 const connLimit = 1024
@@ -74,6 +78,9 @@ type endurance struct {
 
 func (e *endurance) main(cmd *cobra.Command) error {
 	parts := []string{partMemory, partConnections, partHostile, partRestarts}
+	if cmd.Flags().Changed("only") && len(e.only) == 0 {
+		return usagef("--only: nothing is named; choose %s", strings.Join(parts, ", "))
+	}
 	for _, p := range e.only {
 		if !slices.Contains(parts, p) {
 			return usagef("--only %s: there is no such part; choose %s", p, strings.Join(parts, ", "))
@@ -107,15 +114,20 @@ func (e *endurance) main(cmd *cobra.Command) error {
 		e.lines = append(e.lines, l)
 	}
 	has := func(part string) bool { return len(e.only) == 0 || slices.Contains(e.only, part) }
-	if limit := load.FdLimit() - 200; has(partHostile) && e.halfOpen > limit {
+	limit := load.FdLimit() - spareFiles
+	if has(partConnections) && load.Beyond(connLimit) > limit || has(partHostile) && limit < 1 {
+		return usagef("this process may have %d files open, and that part needs %d: raise it (ulimit -n), or choose others "+
+			"with --only", limit+spareFiles, load.Beyond(connLimit)+spareFiles)
+	}
+	if has(partHostile) && e.halfOpen > limit {
 		fmt.Fprintf(w, "--half-open %d: this process may have %d files open (ulimit -n), so it is %d\n", e.halfOpen,
-			limit+200, limit)
+			limit+spareFiles, limit)
 		e.halfOpen = limit
 	}
 	ctx := cmd.Context()
 	if has(partMemory) || has(partConnections) || has(partHostile) {
 		if err := e.served(ctx, has); err != nil {
-			return err
+			return cmp.Or(ctx.Err(), err) // an interrupt is no fault
 		}
 	}
 	if has(partRestarts) && ctx.Err() == nil {

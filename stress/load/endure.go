@@ -116,9 +116,12 @@ func Connections(ctx context.Context, at Target, pid, n int) Line {
 	return l
 }
 
+// Beyond is how many connections Limit makes at a time.
+func Beyond(limit int) int { return limit + limit/4 }
+
 // Limit makes a quarter more connections than the service keeps: the newest stay, the oldest are dropped.
 func Limit(ctx context.Context, at Target, pid, limit int) Line {
-	n := limit + limit/4
+	n := Beyond(limit)
 	l := Line{Name: fmt.Sprintf("%d connections at a time, of which %d are kept", n, limit)}
 	before, err := Weigh(pid)
 	if err != nil {
@@ -150,18 +153,18 @@ func beside(ctx context.Context, at Target, each time.Duration,
 	attack func(ctx context.Context)) (tcp, udp *SteadyResult) {
 	attacked, over := context.WithCancel(ctx)
 	defer over()
-	calm, stop := context.WithTimeout(ctx, each)
-	defer stop()
 	var all, other sync.WaitGroup
 	if attack != nil {
 		other.Go(func() { attack(attacked) })
 	}
-	steady := SteadyConfig{Network: "tcp", Addr: at.TCP, Call: at.Call, Rate: steadyRate, Patience: patience}
-	all.Go(func() { tcp = Steady(calm, steady) })
+	steady := SteadyConfig{
+		Network: "tcp", Addr: at.TCP, Call: at.Call, Rate: steadyRate, For: each, Patience: patience,
+	}
+	all.Go(func() { tcp = Steady(ctx, steady) })
 	all.Go(func() {
 		u := steady
 		u.Network, u.Addr = "udp", at.UDP
-		udp = Steady(calm, u)
+		udp = Steady(ctx, u)
 	})
 	all.Wait()
 	over()

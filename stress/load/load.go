@@ -284,6 +284,7 @@ type SteadyConfig struct {
 	Addr     string
 	Call     rpcclient.Call
 	Rate     int
+	For      time.Duration
 	Patience time.Duration // for one call
 }
 
@@ -300,17 +301,19 @@ type SteadyResult struct {
 // is late.
 const inFlight = 64
 
-// Steady calls until ctx ends, and returns when every call has its answer or has failed.
+// Steady calls for cfg.For, and returns when every call has its answer or has failed. All that is left fails when ctx
+// ends.
 func Steady(ctx context.Context, cfg SteadyConfig) *SteadyResult {
 	s := &steady{cfg: cfg}
 	defer s.drop(nil)
 	every := time.Second / time.Duration(cfg.Rate)
 	places := make(chan struct{}, inFlight)
 	var all sync.WaitGroup
-	for due := time.Now(); rpcclient.Sleep(ctx, time.Until(due)); due = due.Add(every) {
+	from := time.Now()
+	for due := from; due.Before(from.Add(cfg.For)) && rpcclient.Sleep(ctx, time.Until(due)); due = due.Add(every) {
 		places <- struct{}{}
 		all.Go(func() {
-			err := s.call(due)
+			err := s.call(ctx, due)
 			s.note(due, err)
 			<-places
 		})
@@ -345,8 +348,8 @@ func (s *steady) note(due time.Time, err error) {
 }
 
 // call makes one call that was due, over as many connections as it takes.
-func (s *steady) call(due time.Time) error {
-	ctx, cancel := context.WithDeadline(context.Background(), due.Add(s.cfg.Patience))
+func (s *steady) call(ctx context.Context, due time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, due.Add(s.cfg.Patience))
 	defer cancel()
 	for {
 		c, err := s.conn(ctx)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -188,6 +189,29 @@ func TestRestarts(t *testing.T) {
 }
 
 // What should have happened and did not is told.
+// An interrupted client waits for no answer: its calls fail at once, however patient it is.
+func TestSteadyInterrupted(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		if c, err := silent.Accept(); err == nil {
+			interrupt() // when its first call is on its way
+			c.Close()
+		}
+	}()
+	r := Steady(ctx, SteadyConfig{
+		Network: "tcp", Addr: silent.Addr().String(), Call: Null(NlmProgram, 4), Rate: steadyRate, For: time.Hour,
+		Patience: time.Hour,
+	})
+	if r.Answered != 0 || r.Failed == 0 || r.Failed != r.Due {
+		t.Errorf("%d due, %d answered, %d failed", r.Due, r.Answered, r.Failed)
+	}
+}
+
 func TestWrong(t *testing.T) {
 	ln, err := rpcclient.DialRaw(t.Context(), "tcp", "127.0.0.1:1", "")
 	if err == nil {
