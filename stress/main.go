@@ -6,6 +6,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -15,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed17199236/svcfuzz/stress/load"
 	"github.com/seed17199236/svcfuzz/stress/peers"
@@ -47,7 +50,7 @@ func register(c func() *cobra.Command) { subcommands = append(subcommands, c) }
 // order is that of help. A command that is not in it comes last.
 var order = []string{
 	"verdict", "list", "run", "explore", "replay", "keep", "check", "mutants", "soak",
-	"serve", "calibrate", "bench", "bench-rpc", "endure", "audit", "peers", "version",
+	"serve", "conformance", "peers", "endure", "bench-rpc", "calibrate", "bench", "audit", "version",
 }
 
 const about = `stress explores the interleavings of Linux's SunRPC server core, in a Go port of it, and says which break.
@@ -75,6 +78,24 @@ func execute(args []string, stdout, stderr io.Writer) (code int) {
 	return finish(stderr, err)
 }
 
+// flagReason is what is wrong with a flag. A number is told by the values that will do, not by what failed to read it.
+func flagReason(err error) string {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err.Error()
+	}
+	flag, value := invalid.GetFlag(), invalid.GetValue()
+	want, ok := map[string]string{
+		"uint16": "a whole number from 0 to 65535", "uint32": "a whole number from 0 to 4294967295",
+		"uint64": "a whole number from 0 on", "int": "a whole number", "int64": "a whole number",
+		"duration": "a time, as 30s or 10m",
+	}[flag.Value.Type()]
+	if !ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("invalid argument %q for \"--%s\" flag: write %s", value, flag.Name, want)
+}
+
 func rootCmd() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "stress",
@@ -86,7 +107,7 @@ func rootCmd() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s: %s; see %s --help", cmd.Name(), oneLine(err.Error()), cmd.CommandPath())
+		return usagef("%s: %s; see %s --help", cmd.Name(), oneLine(flagReason(err)), cmd.CommandPath())
 	})
 	cobra.EnableCommandSorting = false
 	var cmds []*cobra.Command
@@ -121,5 +142,24 @@ func rootCmd() *cobra.Command {
 		}
 		return nil
 	}
+	root.SetHelpCommand(helpCmd(root, names))
 	return root
+}
+
+// helpCmd is help, which cobra's own prints for the whole if there is no such command.
+func helpCmd(root *cobra.Command, names []string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "explain a command, with examples",
+		Long:    "help explains a command, with examples; without one it names them all.",
+		Example: "  go run ./stress help explore\n  go run ./stress help peers spin",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("help: unknown command %q; choose %s", strings.Join(args, " "), strings.Join(names, ", "))
+			}
+			c.InitDefaultHelpFlag()
+			return c.Help()
+		},
+	}
 }

@@ -118,6 +118,8 @@ func TestWrongUse(t *testing.T) {
 		want string
 	}{
 		{[]string{"fly"}, `unknown command "fly"; choose verdict, list, run`},
+		{[]string{"help", "fly"}, `help: unknown command "fly"; choose verdict, list, run`},
+		{[]string{"help", "run", "lockd-start"}, `help: unknown command "run lockd-start"`},
 		{[]string{"--bogus"}, "unknown flag: --bogus; see stress --help"},
 		{[]string{"run"}, "run: the SCENARIO (stress list names them) is missing; the form is: stress run SCENARIO"},
 		{[]string{"run", "lockd-start", "more"}, `run: "more" is one argument too many`},
@@ -137,11 +139,11 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"run", "lockd-start", "--params", "wheels=4"}, `--params: lockd-start has no parameter "wheels": it has clients`},
 		{[]string{"run", "lockd-start", "--params", "clients"}, `--params: parameter "clients" of lockd-start: want NAME=NUMBER`},
 		{[]string{"run", "lockd-start", "--for", "-1s"}, "--for -1s: not a time to run; write e.g. --for 30s"},
-		{[]string{"run", "lockd-start", "--for", "soon"}, `run: invalid argument "soon" for "--for" flag`},
+		{[]string{"run", "lockd-start", "--for", "soon"}, `run: invalid argument "soon" for "--for" flag: write a time, as 30s or 10m; see`},
 		{[]string{"run", "lockd-start", "--schedules", "-3"}, "--schedules -3: not a number of runs; write 1 or more"},
 		{[]string{"run", "lockd-start", "--schedules", "0"}, "--schedules 0: not a number of runs"},
 		{[]string{"run", "lockd-start", "--schedules", "9", "--for", "1s"}, "--schedules and --for are both given; choose one"},
-		{[]string{"run", "lockd-start", "--seed", "-1"}, `run: invalid argument "-1" for "--seed" flag`},
+		{[]string{"run", "lockd-start", "--seed", "-1"}, `run: invalid argument "-1" for "--seed" flag: write a whole number from 0 on; see`},
 		{[]string{"run", "lockd-start", "--fail-at", "9..3"}, "--fail-at 9..3: names no step; write 20, or 1..60"},
 		{[]string{"run", "lockd-start", "--json", file + "/x"}, "/x: cannot be written (not a directory); choose another place"},
 		{[]string{"run", "lockd-start", "--json", t.TempDir()}, ": is a folder; name a file"},

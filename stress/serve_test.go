@@ -132,7 +132,7 @@ func TestServeWrongUse(t *testing.T) {
 		{[]string{"--rpcbind", "127.0.0.1:1", "--rpcbind-port", "1"}, "choose a running rpcbind or the embedded one"},
 		{[]string{"--rpcbind", "127.0.0.1:1"}, "no rpcbind answers there"},
 		{[]string{"--rpcbind", "nonsense"}, "give a loopback address"},
-		{[]string{"--lockd-tcp-port", "65536"}, "invalid argument"},
+		{[]string{"--lockd-tcp-port", "65536"}, "write a whole number from 0 to 65535"},
 		{[]string{"--statd", ""}, "the address is empty"},
 		{[]string{"--statd", "192.0.2.1:4047"}, "give a loopback address with a port"},
 		{[]string{"--grace", "241"}, "lockd takes 240 seconds at most"},

@@ -115,7 +115,7 @@ func (o *Options) check(r *Recording) error {
 		return nil
 	}
 	if len(o.Groups) == 0 {
-		return &UsageError{"which groups another server is to be asked is not said; choose from " + strings.Join(stateless, ", ")}
+		return &UsageError{"--group: which groups another server is to be asked is not said; choose from " + strings.Join(stateless, ", ")}
 	}
 	for _, g := range o.Groups {
 		if !slices.Contains(stateless, g) {
