@@ -30,7 +30,7 @@ mkdir -p "$out"
 # Counters in the port alone: in the floor, the harness and the run-time they cost five sixths of the speed, and what
 # they see there is not worth an input.
 flags=()
-for pkg in sunrpc lockd nfs; do
+for pkg in fs sunrpc lockd nfs; do
 	flags+=("-gcflags=github.com/seed17199236/svcfuzz/target/$pkg=-d=libfuzzer")
 done
 
