@@ -42,6 +42,15 @@ func boot(cur *kernel.Task) *world {
 	return w
 }
 
+// started brings lockd up in namespace i, as it must come.
+func (w *world) started(cur *kernel.Task, fail func(string, ...any), i int) bool {
+	err := w.LockdUp(cur, w.nets[i])
+	if err != 0 {
+		fail("up in %s: %s", w.nets[i].Name, kernel.ErrName(err))
+	}
+	return err == 0
+}
+
 // down checks that lockd is down everywhere and left nothing behind.
 func (w *world) down(cur *kernel.Task, fail func(string, ...any), when string) {
 	if w.NlmsvcUsers != 0 || w.NlmsvcTask != nil || w.NlmsvcRqst != nil {
@@ -84,9 +93,8 @@ func TestUpDown(t *testing.T) {
 	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		for round := range 3 {
-			for i := range 3 {
-				if err := w.LockdUp(cur, w.nets[0]); err != 0 {
-					fail("up %d: %s", i, kernel.ErrName(err))
+			for range 3 {
+				if !w.started(cur, fail, 0) {
 					return
 				}
 				if got := w.NlmsvcTimeout.Load(); got != LOCKD_DFLT_TIMEO*kernel.HZ {
@@ -114,9 +122,8 @@ func TestUpDown(t *testing.T) {
 func TestSecondNet(t *testing.T) {
 	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
-		for _, net := range w.nets {
-			if err := w.LockdUp(cur, net); err != 0 {
-				fail("up in %s: %s", net.Name, kernel.ErrName(err))
+		for i := range w.nets {
+			if !w.started(cur, fail, i) {
 				return
 			}
 		}
@@ -161,15 +168,14 @@ func TestConcurrentUsers(t *testing.T) {
 		for i := range 3 {
 			users = append(users, cur.Machine().Spawn(cur, fmt.Sprint("user", i), func(cur *kernel.Task) {
 				for j := range 2 {
-					net := w.nets[(i+j)%2]
-					if err := w.LockdUp(cur, net); err != 0 {
-						fail("up: %s", kernel.ErrName(err))
+					at := (i + j) % 2
+					if !w.started(cur, fail, at) {
 						return
 					}
 					if w.NlmsvcTimeout.Load() == 0 {
 						fail("nlmsvc_timeout is 0 behind lockd_up")
 					}
-					w.LockdDown(cur, net)
+					w.LockdDown(cur, w.nets[at])
 				}
 			}))
 		}
@@ -237,8 +243,7 @@ func TestSigkill(t *testing.T) {
 	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		m := cur.Machine()
-		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 0) {
 			return
 		}
 		gn := w.LockdNet(w.nets[0]).GraceNet
@@ -275,8 +280,7 @@ func TestSigkillWhileStopping(t *testing.T) {
 		w := boot(cur)
 		m := cur.Machine()
 		w.NlmsvcOps.Assign(kernel.StaticObj[NlmsvcBinding](m, "nlmsvc_binding"))
-		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 0) {
 			return
 		}
 		kernel.Msleep(cur, 10)
@@ -294,15 +298,13 @@ func TestSigkillForOtherNet(t *testing.T) {
 	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		w.NlmsvcOps.Assign(kernel.StaticObj[NlmsvcBinding](cur.Machine(), "nlmsvc_binding"))
-		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 1) {
 			return
 		}
 		kernel.Msleep(cur, 10)
 		kernel.SendSig(kernel.SIGKILL, w.NlmsvcTask)
 		kernel.Msleep(cur, 10)
-		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 0) {
 			return
 		}
 		if n := len(w.LockdNet(w.nets[0]).GraceNet.GraceList.Peek()); n != 1 {
@@ -344,8 +346,7 @@ func TestProcedures(t *testing.T) {
 		want{5, 0, sunrpc.RPC_PROG_MISMATCH})
 	choosertest.Simulate(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
-		if err := w.LockdUp(cur, w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 0) {
 			return
 		}
 		c, err := sock.Dial(cur, w.nets[0], sock.IPPROTO_UDP, sock.LoopbackAddr(sock.AF_INET, 4045))

@@ -43,8 +43,7 @@ func bootLocks(cur *kernel.Task, fail func(string, ...any)) *lockWorld {
 
 // up brings lockd up and ends its grace period at once.
 func (w *lockWorld) up(cur *kernel.Task) bool {
-	if err := w.LockdUp(cur, w.nets[0]); err != 0 {
-		w.fail("up: %s", kernel.ErrName(err))
+	if !w.started(cur, w.fail, 0) {
 		return false
 	}
 	w.graceEnder(w.initLn)
@@ -213,10 +212,7 @@ func (p *peer) handle(cur *kernel.Task, b []byte, from sock.Addr) {
 		return
 	}
 	reply := msg(words(at(0), sunrpc.RPC_REPLY, sunrpc.RPC_MSG_ACCEPTED, 0, 0, sunrpc.RPC_SUCCESS))
-	args := 24
-	for range 2 { // credential and verifier
-		args += 8 + int(at(args+4)+3)&^3
-	}
+	args := argsAt(b)
 	if at(12) == sunrpc.RPCBIND_PROGRAM {
 		reply.words(peerPort)
 		p.conn.WriteTo(cur, reply, from)
@@ -245,6 +241,15 @@ func (p *peer) handle(cur *kernel.Task, b []byte, from sock.Addr) {
 		x.words(uint32(ans))
 		p.send(cur, x)
 	}
+}
+
+// argsAt is where the arguments of a call begin, behind credential and verifier.
+func argsAt(call []byte) int {
+	pos := 24
+	for range 2 {
+		pos += 8 + int(binary.BigEndian.Uint32(call[pos+4:])+3)&^3
+	}
+	return pos
 }
 
 // await is pump for what has to happen. On the free back end the time is real and fast, and the machine may be slow: there
@@ -488,37 +493,34 @@ func (w *lockWorld) dawdle(n int) {
 	}
 }
 
-// awaitLock dawdles until lockd works on a lock. On the free back end nobody can see that.
-//
-//go:norace
-func (w *lockWorld) awaitLock(cur *kernel.Task) {
-	for range 2000 {
+// dawdleUntil dawdles for n operations, or until seen. On the free back end nobody can see anything.
+func (w *lockWorld) dawdleUntil(cur *kernel.Task, n int, seen func() bool) {
+	for range n {
 		w.dawdle(1)
-		if !cur.Machine().Sim() {
-			continue
-		}
-		for _, file := range w.NlmFiles {
-			if file != nil && file.FMutex.PeekOwner() != nil {
-				return
-			}
+		if cur.Machine().Sim() && seen() {
+			return
 		}
 	}
 }
 
-// awaitRetry dawdles until lockd has begun to try again to get what is waited for. On the free back end nobody can see
-// that.
+// fileLocked tells whether lockd works on a lock.
 //
 //go:norace
-func (w *lockWorld) awaitRetry(cur *kernel.Task) {
-	for range 300 {
-		w.dawdle(1)
-		if !cur.Machine().Sim() {
-			continue
-		}
-		if blocks := w.NlmBlocked.Peek(); len(blocks) == 0 || blocks[0].BWhen == NLM_NEVER {
-			return
+func (w *lockWorld) fileLocked() bool {
+	for _, file := range w.NlmFiles {
+		if file != nil && file.FMutex.PeekOwner() != nil {
+			return true
 		}
 	}
+	return false
+}
+
+// retrying tells whether lockd has begun to try again to get what is waited for.
+//
+//go:norace
+func (w *lockWorld) retrying() bool {
+	blocks := w.NlmBlocked.Peek()
+	return len(blocks) == 0 || blocks[0].BWhen == NLM_NEVER
 }
 
 // withLocal is withPeer, with a process of this host that has the whole file to itself at first. do is the client's
@@ -547,7 +549,7 @@ func withLocal(t *testing.T, play func(cur *kernel.Task, w *lockWorld, l *local,
 // for it: the notice must not get lost.
 func TestUnlockedByLocalProcess(t *testing.T) {
 	withLocal(t, func(cur *kernel.Task, w *lockWorld, l *local, run int) {
-		w.awaitLock(cur)
+		w.dawdleUntil(cur, 2000, w.fileLocked)
 		w.dawdle(run % 40)
 		l.set(cur, fs.F_UNLCK)
 	}, func(cur *kernel.Task, w *lockWorld, p *peer, start func(), _ int) {
@@ -571,7 +573,7 @@ func TestLocalProcessComesAndGoes(t *testing.T) {
 			w.dawdle(run >> (2 * i) % 8)
 			fl := fs.FileLock{FlOwner: l, FlPid: 9, FlType: wr, FlEnd: fs.OFFSET_MAX}
 			w.Fs.FcntlSetlk(cur, l.filp, fs.F_SETLK, &fl)
-			w.awaitRetry(cur)
+			w.dawdleUntil(cur, 300, w.retrying)
 			w.dawdle(run * (i + 3) % 17)
 		}
 		l.set(cur, fs.F_UNLCK)

@@ -541,11 +541,7 @@ func (m *mailbox) post(cur *kernel.Task, proc uint32, args []byte) (reply []byte
 		if at(12) != NLM_PROGRAM || at(16) != m.vers {
 			m.fail("called: program %d version %d", at(12), at(16))
 		}
-		pos := 24
-		for range 2 { // credential and verifier
-			pos += 8 + int(at(pos+4)+3)&^3
-		}
-		back, backArgs = at(20), b[pos:]
+		back, backArgs = at(20), b[argsAt(b):]
 	}
 	return reply, back, backArgs
 }

@@ -120,8 +120,7 @@ func traversal(t *testing.T, main func(cur *kernel.Task, w *lockWorld, p *peer, 
 	run := 0
 	withPeer(t, 400, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		run++
-		if err := w.LockdUp(cur, w.nets[1]); err != 0 {
-			w.fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, w.fail, 1) {
 			return
 		}
 		main(cur, w, p, run)
@@ -137,7 +136,7 @@ func TestTraversal(t *testing.T) {
 			p.expect("waits", p.lock(cur, 2, wr, 0, 10, true), NLM_LCK_BLOCKED)
 			p.expect("unlock", p.unlock(cur, 1, 0, 0), NLM_LCK_GRANTED)
 		})
-		w.awaitLock(cur)
+		w.dawdleUntil(cur, 2000, w.fileLocked)
 		w.dawdle(run % 50)
 		w.LockdDown(cur, w.nets[1])
 		kernel.Join(cur, client)
@@ -171,23 +170,18 @@ func TestTraversalOfBucket(t *testing.T) {
 	})
 }
 
-// awaitUse dawdles until lockd works on a file. On the free back end nobody can see that.
+// fileUsed tells whether lockd works on a file.
 //
 //go:norace
-func (w *lockWorld) awaitUse(cur *kernel.Task) {
-	for range 1000 {
-		w.dawdle(1)
-		if !cur.Machine().Sim() {
-			continue
-		}
-		for _, file := range w.NlmFiles {
-			for ; file != nil; file = file.FNext {
-				if file.FCount.Peek() > int64(len(file.FBlocks.Peek())) {
-					return
-				}
+func (w *lockWorld) fileUsed() bool {
+	for _, file := range w.NlmFiles {
+		for ; file != nil; file = file.FNext {
+			if file.FCount.Peek() > int64(len(file.FBlocks.Peek())) {
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // fh is the handle of an inode with its padding.
@@ -203,7 +197,7 @@ func TestUnlockAll(t *testing.T) {
 	contended(t, 400, func(cur *kernel.Task, w *lockWorld, p *peer) {
 		run++
 		admin := cur.Machine().Spawn(cur, "admin", func(cur *kernel.Task) {
-			w.awaitUse(cur)
+			w.dawdleUntil(cur, 1000, w.fileUsed)
 			w.dawdle(run % 40)
 			if err := w.NlmsvcUnlockAllBySb(cur, w.Fs); err != 0 {
 				w.fail("unlock_all_by_sb: %s", kernel.ErrName(err))

@@ -71,6 +71,16 @@ func (m *mounted) umount(cur *kernel.Task) {
 	m.NfsPutClient(cur, m.clp)
 }
 
+// returned wants both delegations returned behind an unmount, and ends the client and its service.
+func (m *mounted) returned(cur *kernel.Task, fail func(string, ...any)) {
+	kernel.Msleep(cur, 100)
+	if n := len(m.clp.Delegreturns()); n != 2 {
+		fail("%d delegations returned", n)
+	}
+	m.NfsPutClient(cur, m.clp)
+	m.NfsCallbackDown(cur, int(m.minor), m.nets[0])
+}
+
 // reply is a decoded answer to a compound.
 type reply struct {
 	accept uint32
@@ -176,8 +186,7 @@ func within(t *testing.T, runs int, minor int, body func(cur *kernel.Task, m *mo
 	choosertest.Simulate(t, runs, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		m := w.mount(cur, uint32(minor))
-		if err := w.NfsCallbackUp(cur, minor, w.xprts[0], w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, minor, 0) {
 			return
 		}
 		body(cur, m, fail)
@@ -736,8 +745,7 @@ func TestUmount(t *testing.T) {
 	choosertest.Simulate(t, 400, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		m := w.mount(cur, 1)
-		if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 1, 0) {
 			return
 		}
 		server := cur.Machine().Spawn(cur, "server", func(cur *kernel.Task) {
@@ -752,12 +760,7 @@ func TestUmount(t *testing.T) {
 		})
 		m.Umount(cur, m.server)
 		kernel.Join(cur, server)
-		kernel.Msleep(cur, 100)
-		if n := len(m.clp.Delegreturns()); n != 2 {
-			fail("%d delegations returned", n)
-		}
-		m.NfsPutClient(cur, m.clp)
-		w.NfsCallbackDown(cur, 1, w.nets[0])
+		m.returned(cur, fail)
 		w.down(cur, fail, "down")
 	})
 }
@@ -790,8 +793,7 @@ func TestFree(t *testing.T) {
 	choosertest.Free(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
 		mt := w.mount(cur, 0)
-		if err := w.NfsCallbackUp(cur, 0, nil, w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 0, 0) {
 			return
 		}
 		var servers []*kernel.Task
@@ -807,12 +809,7 @@ func TestFree(t *testing.T) {
 		for _, s := range servers {
 			kernel.Join(cur, s)
 		}
-		kernel.Msleep(cur, 5)
-		if n := len(mt.clp.Delegreturns()); n != 2 {
-			fail("%d delegations returned", n)
-		}
-		mt.NfsPutClient(cur, mt.clp)
-		w.NfsCallbackDown(cur, 0, w.nets[0])
+		mt.returned(cur, fail)
 	})
 }
 

@@ -57,6 +57,15 @@ func boot(cur *kernel.Task) *world {
 	return w
 }
 
+// started brings the service of a minor version up in namespace i, as it must.
+func (w *world) started(cur *kernel.Task, fail func(string, ...any), minor, i int) bool {
+	err := w.NfsCallbackUp(cur, minor, w.xprts[i], w.nets[i])
+	if err != 0 {
+		fail("minor %d: up in %s: %s", minor, w.nets[i].Name, kernel.ErrName(err))
+	}
+	return err == 0
+}
+
 // callBack has the server of transport i send CB_NULL; the caller is not the softirq.
 func (w *world) callBack(i int, xid uint32) {
 	xprt := sunrpc.XprtGet(w.xprts[i])
@@ -98,9 +107,8 @@ func TestUpDown(t *testing.T) {
 		choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := boot(cur)
 			for round := range 3 {
-				for i := range 3 {
-					if err := w.NfsCallbackUp(cur, minor, w.xprts[0], w.nets[0]); err != 0 {
-						fail("minor %d: up %d: %s", minor, i, kernel.ErrName(err))
+				for range 3 {
+					if !w.started(cur, fail, minor, 0) {
 						return
 					}
 				}
@@ -130,9 +138,8 @@ func TestSecondNet(t *testing.T) {
 	for minor := range NFS4_MAX_MINOR_VERSION + 1 {
 		choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := boot(cur)
-			for i, net := range w.nets {
-				if err := w.NfsCallbackUp(cur, minor, w.xprts[i], net); err != 0 {
-					fail("minor %d: up in %s: %s", minor, net.Name, kernel.ErrName(err))
+			for i := range w.nets {
+				if !w.started(cur, fail, minor, i) {
 					return
 				}
 			}
@@ -165,8 +172,7 @@ func TestConcurrentUsers(t *testing.T) {
 			users = append(users, cur.Machine().Spawn(cur, fmt.Sprint("user", i), func(cur *kernel.Task) {
 				for j := range 2 {
 					at := (i + j) % 2
-					if err := w.NfsCallbackUp(cur, minor, w.xprts[at], w.nets[at]); err != 0 {
-						fail("up: %s", kernel.ErrName(err))
+					if !w.started(cur, fail, minor, at) {
 						return
 					}
 					w.NfsCallbackDown(cur, minor, w.nets[at])
@@ -280,8 +286,7 @@ func record(ws ...uint32) string {
 func TestListener(t *testing.T) {
 	choosertest.Simulate(t, 3, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
-		if err := w.NfsCallbackUp(cur, 0, nil, w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 0, 0) {
 			return
 		}
 		for _, family := range []int{sock.AF_INET, sock.AF_INET6} {
@@ -356,9 +361,8 @@ func TestStartUnderTraffic(t *testing.T) {
 func TestBackchannel(t *testing.T) {
 	choosertest.Simulate(t, 20, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
-		for i, net := range w.nets {
-			if err := w.NfsCallbackUp(cur, 1, w.xprts[i], net); err != 0 {
-				fail("up: %s", kernel.ErrName(err))
+		for i := range w.nets {
+			if !w.started(cur, fail, 1, i) {
 				return
 			}
 		}
@@ -384,8 +388,7 @@ func TestBackchannel(t *testing.T) {
 func TestStopAtOnce(t *testing.T) {
 	choosertest.Simulate(t, 400, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 		w := boot(cur)
-		if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {
-			fail("up: %s", kernel.ErrName(err))
+		if !w.started(cur, fail, 1, 0) {
 			return
 		}
 		w.NfsCallbackDown(cur, 1, w.nets[0])
@@ -403,8 +406,7 @@ func TestStopWithCallback(t *testing.T) {
 		choosertest.Simulate(t, 300, kernel.Options{}, func(cur *kernel.Task, fail func(string, ...any)) {
 			w := boot(cur)
 			w.slow = x.slow
-			if err := w.NfsCallbackUp(cur, 1, w.xprts[0], w.nets[0]); err != 0 {
-				fail("up: %s", kernel.ErrName(err))
+			if !w.started(cur, fail, 1, 0) {
 				return
 			}
 			for xid := range x.calls {

@@ -148,6 +148,17 @@ func (w *sockWorld) stop(cur *kernel.Task) {
 	w.net.Put()
 }
 
+// client starts the service with a socket of a class, and connects to that.
+func (w *sockWorld) client(cur *kernel.Task, class string, family int) *sock.Conn {
+	addr := w.add(cur, class, family)
+	w.start(cur)
+	prot := IPPROTO_TCP
+	if class == "udp" {
+		prot = IPPROTO_UDP
+	}
+	return w.dial(cur, prot, addr)
+}
+
 func (w *sockWorld) dial(cur *kernel.Task, protocol int, to SockAddr) *sock.Conn {
 	c, err := sock.Dial(cur, w.net, protocol, to)
 	if err != 0 {
@@ -264,9 +275,7 @@ func TestRecordMarking(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, x *choosertest.Random) {
 				w := bootSock(t, cur, net)
-				addr := w.add(cur, "tcp", sock.AF_INET)
-				w.start(cur)
-				c := w.dial(cur, IPPROTO_TCP, addr)
+				c := w.client(cur, "tcp", sock.AF_INET)
 				writer := cur.Machine().Spawn(cur, "writer", func(cur *kernel.Task) {
 					for rest := tc.in; len(rest) > 0; {
 						n := min(len(rest), 1+x.N(len(rest)))
@@ -302,9 +311,7 @@ func TestRecordMarking(t *testing.T) {
 func TestEmptyLastFragment(t *testing.T) {
 	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
-		addr := w.add(cur, "tcp", sock.AF_INET6)
-		w.start(cur)
-		c := w.dial(cur, IPPROTO_TCP, addr)
+		c := w.client(cur, "tcp", sock.AF_INET6)
 		c.Write(cur, append(frag(false, sockCall(1, 0, octets(12))), frag(true, nil)...))
 		if got, n := readRecord(cur, c, kernel.HZ/10); n != -kernel.ETIMEDOUT {
 			t.Errorf("answered early: %x (%s)", got, kernel.ErrName(n))
@@ -323,9 +330,7 @@ func TestEmptyLastFragment(t *testing.T) {
 func TestDatagramTransport(t *testing.T) {
 	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
-		addr := w.add(cur, "udp", sock.AF_INET)
-		w.start(cur)
-		c := w.dial(cur, IPPROTO_UDP, addr)
+		c := w.client(cur, "udp", sock.AF_INET)
 		buf := make([]byte, 9000)
 		for _, tc := range []struct {
 			n      int // octets of arguments, or -1-length of a datagram cut short
@@ -358,9 +363,7 @@ func TestDatagramTransport(t *testing.T) {
 func TestShortDatagram(t *testing.T) {
 	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
-		addr := w.add(cur, "udp", sock.AF_INET)
-		w.start(cur)
-		c := w.dial(cur, IPPROTO_UDP, addr)
+		c := w.client(cur, "udp", sock.AF_INET)
 		for n := range 8 {
 			c.Write(cur, sockCall(6, 0, nil)[:n])
 		}
@@ -385,9 +388,7 @@ func TestConnectionWaitsForSpace(t *testing.T) {
 	const calls = 30
 	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
 		w := bootSock(t, cur, net)
-		addr := w.add(cur, "tcp", sock.AF_INET)
-		w.start(cur)
-		c := w.dial(cur, IPPROTO_TCP, addr)
+		c := w.client(cur, "tcp", sock.AF_INET)
 		c.SetBuffers(60000, map[string]int{"init_net": 4096, "real": 20000}[net.Name])
 		args := binary.BigEndian.AppendUint32(nil, 4000)
 		for i := range uint32(calls) {
@@ -412,9 +413,7 @@ func TestShortSendCloses(t *testing.T) {
 	defer m.Close()
 	r := m.Run(choosertest.NewRanked(1, 100), kernel.Options{}, "main", func(cur *kernel.Task) {
 		w := bootSock(t, cur, sock.NewNet(cur, m, "init_net"))
-		addr := w.add(cur, "tcp", sock.AF_INET)
-		w.start(cur)
-		c := w.dial(cur, IPPROTO_TCP, addr)
+		c := w.client(cur, "tcp", sock.AF_INET)
 		c.SetBuffers(60000, 100)
 		// The send buffer is what the service asked for; make it small behind its back.
 		kernel.Msleep(cur, 10)

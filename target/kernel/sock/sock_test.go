@@ -150,6 +150,16 @@ func (s *server) addr() Addr {
 	return LoopbackAddr(a.Family, a.Port)
 }
 
+// connected makes a listener and a connection: the server's end of it and the client's.
+func connected(t *testing.T, cur *kernel.Task, net *Net) (l, s *server, c *Conn) {
+	l = newServer(t, cur, net, IPPROTO_TCP)
+	c, err := Dial(cur, net, IPPROTO_TCP, l.addr())
+	if err != 0 {
+		t.Fatalf("Dial: %s", kernel.ErrName(err))
+	}
+	return l, l.accept(t, cur), c
+}
+
 // recv reads what there is, waiting for at least one octet or the end.
 func (s *server) recv(cur *kernel.Task, n int) ([]byte, int) {
 	buf, res := make([]byte, n), 0
@@ -230,12 +240,7 @@ func TestStreamOrderAndFin(t *testing.T) {
 
 func TestReset(t *testing.T) {
 	everywhere(t, func(t *testing.T, cur *kernel.Task, net *Net) {
-		l := newServer(t, cur, net, IPPROTO_TCP)
-		c, err := Dial(cur, net, IPPROTO_TCP, l.addr())
-		if err != 0 {
-			t.Fatalf("Dial: %s", kernel.ErrName(err))
-		}
-		s := l.accept(t, cur)
+		l, s, c := connected(t, cur, net)
 		c.Reset()
 		s.until(cur, func() bool { return s.state.Read() > 0 })
 		if _, n := s.recv(cur, 10); n != -kernel.ECONNRESET {
@@ -254,12 +259,7 @@ func TestReset(t *testing.T) {
 
 func TestServerClosesUnread(t *testing.T) {
 	everywhere(t, func(t *testing.T, cur *kernel.Task, net *Net) {
-		l := newServer(t, cur, net, IPPROTO_TCP)
-		c, err := Dial(cur, net, IPPROTO_TCP, l.addr())
-		if err != 0 {
-			t.Fatalf("Dial: %s", kernel.ErrName(err))
-		}
-		s := l.accept(t, cur)
+		l, s, c := connected(t, cur, net)
 		c.Write(cur, []byte("hello"))
 		s.until(cur, func() bool { return s.sk.RecvMsg([][]byte{make([]byte, 1)}, MSG_PEEK) == 1 })
 		s.sk.Release()
