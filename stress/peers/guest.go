@@ -135,12 +135,15 @@ func buildGuest(ctx context.Context, k *kernelTree, dir string) (string, error) 
 }
 
 // takeFile copies a file of this system to the same place below root.
-func takeFile(root, name string) error {
+func takeFile(root, name string) error { return takeFileAs(root, name, name) }
+
+// takeFileAs copies a file of this system to another place below root.
+func takeFileAs(root, name, to string) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	to := filepath.Join(root, name)
+	to = filepath.Join(root, to)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
@@ -156,15 +159,7 @@ func takeProgram(ctx context.Context, root, name, to string) error {
 	if to == "" {
 		to = path
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	dst := filepath.Join(root, to)
-	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(dst, data, 0o755); err != nil {
+	if err := takeFileAs(root, path, to); err != nil {
 		return err
 	}
 	out, err := output(ctx, "ldd", path)
