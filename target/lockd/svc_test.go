@@ -3,7 +3,6 @@
 package lockd
 
 import (
-	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -211,7 +210,8 @@ func TestFailures(t *testing.T) {
 			failed[r.Failed] = true
 		}
 	}
-	choosertest.Seen(t, failed, "svc_serv", "svc_pool", "svc_rqst", "rq_argp", "rq_resp", "page", "kthread", "bind", "listen")
+	choosertest.Seen(t, failed, "svc_serv", "svc_pool", "svc_rqst", "rq_argp", "rq_resp", "page", "kthread", "bind",
+		"listen")
 }
 
 // upFailing brings lockd up in namespace i, where a step may fail once. It returns how many starts failed.
@@ -318,19 +318,11 @@ func TestSigkillForOtherNet(t *testing.T) {
 
 // call is an AUTH_NULL call without arguments.
 func call(xid, prog, vers, proc uint32) []byte {
-	var b []byte
-	for _, w := range []uint32{xid, sunrpc.RPC_CALL, sunrpc.RPC_VERSION, prog, vers, proc, 0, 0, 0, 0} {
-		b = binary.BigEndian.AppendUint32(b, w)
-	}
-	return b
+	return xdr{}.words(xid, sunrpc.RPC_CALL, sunrpc.RPC_VERSION, prog, vers, proc, 0, 0, 0, 0)
 }
 
 func words(ws ...uint32) string {
-	var b []byte
-	for _, w := range ws {
-		b = binary.BigEndian.AppendUint32(b, w)
-	}
-	return string(b)
+	return string(xdr{}.words(ws...))
 }
 
 // TestProcedures looks at the answers to callers that need not be known: NULL and its kin succeed, those that have

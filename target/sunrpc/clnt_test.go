@@ -146,18 +146,9 @@ func record(b []byte) []byte {
 }
 
 // reply is the answer of a well-behaved server to a call: results follow its header.
-func reply(call []byte, words ...uint32) []byte {
-	header := beWords(binary.BigEndian.Uint32(call), RPC_REPLY, RPC_MSG_ACCEPTED, 0, 0, RPC_SUCCESS)
-	return append(header, beWords(words...)...)
-}
-
-// beWords is words as they are sent.
-func beWords(words ...uint32) []byte {
-	var b []byte
-	for _, w := range words {
-		b = binary.BigEndian.AppendUint32(b, w)
-	}
-	return b
+func reply(call []byte, results ...uint32) []byte {
+	header := words(binary.BigEndian.Uint32(call), RPC_REPLY, RPC_MSG_ACCEPTED, 0, 0, RPC_SUCCESS)
+	return append(header, words(results...)...)
 }
 
 // echo answers with the argument, which is the last word.
@@ -411,8 +402,8 @@ func TestClntNoTimeout(t *testing.T) {
 // minute.
 func TestClntHostile(t *testing.T) {
 	xid := func(call []byte) uint32 { return binary.BigEndian.Uint32(call) }
-	word := func(words ...uint32) func([]byte) []byte {
-		return func(call []byte) []byte { return beWords(append([]uint32{xid(call)}, words...)...) }
+	word := func(ws ...uint32) func([]byte) []byte {
+		return func(call []byte) []byte { return words(append([]uint32{xid(call)}, ws...)...) }
 	}
 	long := func(n uint32) []uint32 {
 		return append([]uint32{RPC_REPLY, RPC_MSG_ACCEPTED, RPC_AUTH_UNIX, n}, make([]uint32, 110)...)
@@ -436,7 +427,7 @@ func TestClntHostile(t *testing.T) {
 		{"cut behind the verifier", word(RPC_REPLY, 0, 0, 0), -kernel.EACCES, 3},
 		{"cut in the results", word(RPC_REPLY, 0, 0, 0, 0), -kernel.EIO, 1},
 		{"a call", word(RPC_CALL, 2, clntProg, 1, 1, 0, 0, 0, 0), -kernel.EIO, 3},
-		{"wrong number", func(call []byte) []byte { return beWords(xid(call)+1, RPC_REPLY, 0, 0, 0, 0, 5) }, -kernel.EIO, 3},
+		{"wrong number", func(call []byte) []byte { return words(xid(call)+1, RPC_REPLY, 0, 0, 0, 0, 5) }, -kernel.EIO, 3},
 		{"no number", func([]byte) []byte { return []byte{1, 2, 3} }, -kernel.EIO, 3},
 		{"nothing", func([]byte) []byte { return []byte{} }, -kernel.EIO, 3},
 		{"a number alone", word(), -kernel.EIO, -1},
@@ -494,7 +485,7 @@ func TestClntGarbage(t *testing.T) {
 				if i%8 == 7 {
 					return echo(i, call)
 				}
-				b := record(append(reply(call, 5), beWords(6, 7, 8)...))
+				b := record(append(reply(call, 5), words(6, 7, 8)...))
 				if prot == IPPROTO_UDP {
 					b = b[4:]
 				}
@@ -525,7 +516,7 @@ func TestClntDecode(t *testing.T) {
 			for range rnd.N(3) {
 				ws[rnd.N(len(ws))] = []uint32{0, 1, 2, 3, 4, 5, 13, 400, 401, 1 << 31, 1<<32 - 1}[rnd.N(11)]
 			}
-			b := beWords(ws...)
+			b := words(ws...)
 			b = b[:len(b)-rnd.N(2)*rnd.N(len(b)+1)]
 			task.answer = b
 			task.TkStatus, task.garbRetry, task.credRetry = 0, rnd.N(2), rnd.N(2)
@@ -566,21 +557,21 @@ func TestClntRecords(t *testing.T) {
 	}{
 		{"one fragment", record, 1},
 		{"two fragments", func(b []byte) []byte {
-			return append(append(beWords(12), b[:12]...), record(b[12:])...)
+			return append(append(words(12), b[:12]...), record(b[12:])...)
 		}, 1},
 		{"a stranger's answer first", func(b []byte) []byte {
-			return append(record(beWords(4711, RPC_REPLY, 0, 0, 0, 0, 9)), record(b)...)
+			return append(record(words(4711, RPC_REPLY, 0, 0, 0, 0, 9)), record(b)...)
 		}, 1},
-		{"a call first", func(b []byte) []byte { return append(record(beWords(1, RPC_CALL, 2)), record(b)...) }, 1},
+		{"a call first", func(b []byte) []byte { return append(record(words(1, RPC_CALL, 2)), record(b)...) }, 1},
 		{"a large record first", func(b []byte) []byte {
-			return append(record(append(beWords(4711, RPC_REPLY), make([]byte, 50000)...)), record(b)...)
+			return append(record(append(words(4711, RPC_REPLY), make([]byte, 50000)...)), record(b)...)
 		}, 1},
-		{"neither call nor answer", func(b []byte) []byte { return append(record(beWords(1, 2, 3)), record(b)...) }, 2},
-		{"an empty fragment", func(b []byte) []byte { return append(beWords(0), record(b)...) }, 2},
+		{"neither call nor answer", func(b []byte) []byte { return append(record(words(1, 2, 3)), record(b)...) }, 2},
+		{"an empty fragment", func(b []byte) []byte { return append(words(0), record(b)...) }, 2},
 		{"a fragment of 7 octets", func(b []byte) []byte {
-			return append(append(beWords(7), b[:7]...), record(b[7:])...)
+			return append(append(words(7), b[:7]...), record(b[7:])...)
 		}, 2},
-		{"an endless fragment", func(b []byte) []byte { return append(beWords(1<<31-1), b...) }, 1},
+		{"an endless fragment", func(b []byte) []byte { return append(words(1<<31-1), b...) }, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			clntSim(t, 10, func(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
@@ -739,7 +730,7 @@ func TestClntRebind6(t *testing.T) {
 		rpcbind := newPeer(cur, net, sock.IPPROTO_TCP, at(RPCBIND_PORT), func(i int, call []byte) answer {
 			switch {
 			case binary.BigEndian.Uint32(call[16:]) == RPCBVERS_4: // too old for that
-				return answer{b: append(beWords(binary.BigEndian.Uint32(call), 1, 0, 0, 0, RPC_PROG_MISMATCH), beWords(2, 3)...)}
+				return answer{b: append(words(binary.BigEndian.Uint32(call), 1, 0, 0, 0, RPC_PROG_MISMATCH), words(2, 3)...)}
 			case i < 2:
 				return answer{b: append(reply(call), addr("::1.3.133")...)}
 			case i == 2:

@@ -181,11 +181,7 @@ func (o *wireOps) XpoSecurePort(rqstp *SvcRqst) bool { return SvcPortIsPrivilege
 func (o *wireOps) XpoAdjustWspace(xprt *SvcXprt)     {}
 
 func wireCall(xid, proc uint32) []byte {
-	var b []byte
-	for _, w := range []uint32{xid, RPC_CALL, RPC_VERSION, 4711, 1, proc, 0, 0, 0, 0} {
-		b = binary.BigEndian.AppendUint32(b, w)
-	}
-	return b
+	return words(xid, RPC_CALL, RPC_VERSION, 4711, 1, proc, 0, 0, 0, 0)
 }
 
 // bootWire makes the wireWorld of one run: a program 4711 with one procedure that answers with its xid.

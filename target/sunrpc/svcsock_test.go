@@ -65,19 +65,11 @@ func sockSum(b []byte) uint32 {
 
 // sockCall is a call without a record marker; sockReply is what procedure 0 answers.
 func sockCall(xid, proc uint32, args []byte) []byte {
-	var b []byte
-	for _, w := range []uint32{xid, RPC_CALL, RPC_VERSION, sockProg, 1, proc, 0, 0, 0, 0} {
-		b = binary.BigEndian.AppendUint32(b, w)
-	}
-	return append(b, args...)
+	return append(words(xid, RPC_CALL, RPC_VERSION, sockProg, 1, proc, 0, 0, 0, 0), args...)
 }
 
 func sockReply(xid uint32, args []byte) []byte {
-	var b []byte
-	for _, w := range []uint32{xid, RPC_REPLY, RPC_MSG_ACCEPTED, 0, 0, RPC_SUCCESS, uint32(len(args)), sockSum(args)} {
-		b = binary.BigEndian.AppendUint32(b, w)
-	}
-	return b
+	return words(xid, RPC_REPLY, RPC_MSG_ACCEPTED, 0, 0, RPC_SUCCESS, uint32(len(args)), sockSum(args))
 }
 
 // frag is one fragment of a record.
@@ -306,12 +298,22 @@ func TestRecordMarking(t *testing.T) {
 	}
 }
 
+// withService runs fn with a client of a service of one socket.
+func withService(t *testing.T, n int, class string, family int,
+	fn func(t *testing.T, cur *kernel.Task, w *sockWorld, c *sock.Conn)) {
+	sockRuns(t, n, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
+		w := bootSock(t, cur, net)
+		c := w.client(cur, class, family)
+		fn(t, cur, w, c)
+		c.Close()
+		w.stop(cur)
+	})
+}
+
 // A call whose last fragment is empty is answered only when more data arrives: an empty read of an empty queue gives
 // no octets but "again".
 func TestEmptyLastFragment(t *testing.T) {
-	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
-		w := bootSock(t, cur, net)
-		c := w.client(cur, "tcp", sock.AF_INET6)
+	withService(t, 60, "tcp", sock.AF_INET6, func(t *testing.T, cur *kernel.Task, w *sockWorld, c *sock.Conn) {
 		c.Write(cur, append(frag(false, sockCall(1, 0, octets(12))), frag(true, nil)...))
 		if got, n := readRecord(cur, c, kernel.HZ/10); n != -kernel.ETIMEDOUT {
 			t.Errorf("answered early: %x (%s)", got, kernel.ErrName(n))
@@ -322,15 +324,11 @@ func TestEmptyLastFragment(t *testing.T) {
 				t.Errorf("reply %d: %x (%s)", i, got, kernel.ErrName(res))
 			}
 		}
-		c.Close()
-		w.stop(cur)
 	})
 }
 
 func TestDatagramTransport(t *testing.T) {
-	sockRuns(t, 60, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
-		w := bootSock(t, cur, net)
-		c := w.client(cur, "udp", sock.AF_INET)
+	withService(t, 60, "udp", sock.AF_INET, func(t *testing.T, cur *kernel.Task, w *sockWorld, c *sock.Conn) {
 		buf := make([]byte, 9000)
 		for _, tc := range []struct {
 			n      int // octets of arguments, or -1-length of a datagram cut short
@@ -353,17 +351,13 @@ func TestDatagramTransport(t *testing.T) {
 				t.Errorf("%d: %x (%s)", tc.n, buf[:max(n, 0)], kernel.ErrName(n))
 			}
 		}
-		c.Close()
-		w.stop(cur)
 	})
 }
 
 // Datagrams that are shorter than the words the core reads first make it read what lies behind them. Whatever comes
 // of that, the service survives and goes on.
 func TestShortDatagram(t *testing.T) {
-	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
-		w := bootSock(t, cur, net)
-		c := w.client(cur, "udp", sock.AF_INET)
+	withService(t, 40, "udp", sock.AF_INET, func(t *testing.T, cur *kernel.Task, w *sockWorld, c *sock.Conn) {
 		for n := range 8 {
 			c.Write(cur, sockCall(6, 0, nil)[:n])
 		}
@@ -378,18 +372,14 @@ func TestShortDatagram(t *testing.T) {
 				break
 			}
 		}
-		c.Close()
-		w.stop(cur)
 	})
 }
 
 // A client that does not read makes the connection wait for space; when it reads, every call is answered in order.
 func TestConnectionWaitsForSpace(t *testing.T) {
 	const calls = 30
-	sockRuns(t, 40, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
-		w := bootSock(t, cur, net)
-		c := w.client(cur, "tcp", sock.AF_INET)
-		c.SetBuffers(60000, map[string]int{"init_net": 4096, "real": 20000}[net.Name])
+	withService(t, 40, "tcp", sock.AF_INET, func(t *testing.T, cur *kernel.Task, w *sockWorld, c *sock.Conn) {
+		c.SetBuffers(60000, map[string]int{"init_net": 4096, "real": 20000}[w.net.Name])
 		args := binary.BigEndian.AppendUint32(nil, 4000)
 		for i := range uint32(calls) {
 			c.Write(cur, frag(true, sockCall(i, 1, args)))
@@ -401,8 +391,6 @@ func TestConnectionWaitsForSpace(t *testing.T) {
 				t.Fatalf("reply %d: %s", i, kernel.ErrName(n))
 			}
 		}
-		c.Close()
-		w.stop(cur)
 	})
 }
 
