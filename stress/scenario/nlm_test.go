@@ -45,14 +45,7 @@ func TestLockAnswers(t *testing.T) {
 // answers counts the answers of one run.
 func answers(t *testing.T, name, params string, n int, seen map[string]int) {
 	t.Helper()
-	s, err := Find(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := s.ParseParams(params)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, p := find(t, name, params)
 	m := kernel.NewSim()
 	defer m.Close()
 	if r := s.Run(m, chooser(n), p, kernel.Options{}); r.Worst() != nil {

@@ -8,14 +8,7 @@ import (
 )
 
 func TestParams(t *testing.T) {
-	s, err := Find("lockd-start")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := s.ParseParams(" proto=1, clients=2 ")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, p := find(t, "lockd-start", " proto=1, clients=2 ")
 	if got, want := p.String(), "clients=2,proto=1,rpcbind=2,stop=1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
