@@ -12,6 +12,8 @@ import (
 // cell is one shared place: what a visible operation operates on. It belongs to an object, and an operation
 // on a cell of a freed object is a use after free.
 type cell struct {
+	_ [0]func() // nobody compares two of them, and without this mark the compiler writes how
+
 	o    *Obj
 	name string
 	id   uint64 // the same in every interleaving that made the object by the same operations
@@ -74,8 +76,8 @@ func (v *Var[T]) Load() T {
 	t := v.c.visible(OpLoad, 0)
 	v.c.plainRead(OpLoad)
 	x := v.forward(t, v.v)
-	if m := v.c.o.m; m.rec != nil {
-		m.rec.text("%s -> %s", v.c.label(), describe(x))
+	if v.c.o.m.rec != nil {
+		v.c.tell("->", x)
 	}
 	return x
 }
@@ -90,9 +92,16 @@ func (v *Var[T]) Store(x T) {
 	v.c.visible(OpStore, 0)
 	v.c.plainWrite(OpStore)
 	v.v = x
-	if m := v.c.o.m; m.rec != nil {
-		m.rec.text("%s = %s", v.c.label(), describe(x))
+	if v.c.o.m.rec != nil {
+		v.c.tell("=", x)
 	}
+}
+
+// tell puts into words that x was read or written.
+//
+//go:norace
+func (c *cell) tell(how string, x any) {
+	c.o.m.rec.text("%s %s %s", c.label(), how, describe(x))
 }
 
 // Preset sets the first value of a cell that nobody else can see yet: no visible operation.

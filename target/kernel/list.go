@@ -2,51 +2,80 @@
 
 package kernel
 
+import "unsafe"
+
 // List is a struct list_head that heads a list of *T. Every operation on it is visible: some readers hold no
 // lock. Adding a linked node and deleting an unlinked one are findings.
-type List[T any] struct {
-	c          cell
-	head, tail *Node[T]
+//
+// What a list does is done by listHead, which knows no T: each package compiles the methods of List anew for each T that
+// it hears of, so they had better be short.
+type List[T any] struct{ h listHead }
+
+// Node links one *T into one list.
+type Node[T any] struct{ n listNode }
+
+// listHead is a list of whatever it is.
+type listHead struct {
+	c           cell
+	front, back *listNode
 
 	// Options.TSO: how many changes are still in a store buffer, and what others see meanwhile
 	late      int
 	seenEmpty bool
 }
 
-// Node links one *T into one list.
-type Node[T any] struct {
-	prev, next *Node[T]
-	owner      *T
+// listNode is a link of a listHead.
+type listNode struct {
+	_ [0]func()
+
+	prev, next *listNode
+	owner      any  // a *T
 	obj        *Obj // of the owner, if it is one
-	on         *List[T]
+	on         *listHead
 	gone       bool // RCU: deleted, but a reader that stands here may still go on
 }
 
 // Init makes an empty list as part of o. C: INIT_LIST_HEAD.
 //
 //go:norace
-func (l *List[T]) Init(o *Obj, name string) {
+func (l *List[T]) Init(o *Obj, name string) { l.h.init(o, name) }
+
+//go:norace
+func (l *listHead) init(o *Obj, name string) {
 	l.c.init(o, name)
-	l.head, l.tail, l.late = nil, nil, 0
+	l.front, l.back, l.late = nil, nil, 0
 }
 
 // Init binds the node to the structure that embeds it. C: INIT_LIST_HEAD.
 //
 //go:norace
-func (n *Node[T]) Init(owner *T) {
-	*n = Node[T]{owner: owner}
-	if o, ok := any(owner).(objecter); ok && owner != nil {
+func (n *Node[T]) Init(owner *T) { n.n.init(owner, owner == nil) }
+
+//go:norace
+func (n *listNode) init(owner any, none bool) {
+	*n = listNode{owner: owner}
+	if o, ok := owner.(objecter); ok && !none {
 		n.obj = o.object()
 	}
+}
+
+// of is the owner of n, a *T, or nil if there is no n.
+//
+//go:norace
+func of[T any](n *listNode) *T {
+	if n == nil {
+		return nil
+	}
+	return (*T)((*[2]unsafe.Pointer)(unsafe.Pointer(&n.owner))[1])
 }
 
 // Linked reports, without a visible operation, whether the node is on a list. C: !list_empty(&node).
 //
 //go:norace
-func (n *Node[T]) Linked() bool { return n.on != nil }
+func (n *Node[T]) Linked() bool { return n.n.on != nil }
 
 //go:norace
-func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
+func (l *listHead) write(k OpKind, n *listNode, rcu bool) {
 	m := l.c.o.m
 	if m.tso && !rcu && m.sim.cur != nil {
 		m.sim.cur.lateOp(l.c.id)
@@ -54,7 +83,7 @@ func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
 			m.useAfterFree(m.sim.cur, k, &l.c)
 		}
 		if l.late == 0 {
-			l.seenEmpty = l.head == nil
+			l.seenEmpty = l.front == nil
 		}
 	} else {
 		l.c.visible(k, 0)
@@ -69,24 +98,24 @@ func (l *List[T]) write(k OpKind, n *Node[T], rcu bool) {
 		if k == OpListDel {
 			what = "list_del"
 		}
-		m.rec.text("%s %s, %s", what, describe(any(n.owner)), l.c.name)
+		m.rec.text("%s %s, %s", what, describe(n.owner), l.c.name)
 	}
 }
 
 // wrote ends an operation that write began and that changed the list.
 //
 //go:norace
-func (l *List[T]) wrote(k OpKind, rcu bool) {
+func (l *listHead) wrote(k OpKind, rcu bool) {
 	if m := l.c.o.m; m.tso && !rcu && m.sim.cur != nil {
 		l.late++
-		m.sim.cur.stores.add(k, &l.c, l, l.head == nil)
+		m.sim.cur.stores.add(k, &l.c, l, l.front == nil)
 	}
 }
 
 // touch checks that the memory of n, of which the operation reads or writes a link, is still there.
 //
 //go:norace
-func (l *List[T]) touch(k OpKind, n *Node[T]) {
+func (l *listHead) touch(k OpKind, n *listNode) {
 	if n == nil || n.obj == nil {
 		return
 	}
@@ -106,27 +135,27 @@ func (l *List[T]) touch(k OpKind, n *Node[T]) {
 }
 
 //go:norace
-func (l *List[T]) corrupt(what string) {
+func (l *listHead) corrupt(what string) {
 	l.c.o.m.Report(&Finding{Oracle: "list", Title: what + ": " + l.c.name, Fatal: true})
 }
 
 // Add puts n at the head. The list's lock is held. C: list_add, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) Add(n *Node[T]) { l.add(n, false, false) }
+func (l *List[T]) Add(n *Node[T]) { l.h.add(&n.n, false, false) }
 
 // AddTail puts n at the tail. The list's lock is held. C: list_add_tail, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) AddTail(n *Node[T]) { l.add(n, true, false) }
+func (l *List[T]) AddTail(n *Node[T]) { l.h.add(&n.n, true, false) }
 
 // AddRcu puts n at the head of a list that readers walk under RCU. C: list_add_rcu, include/linux/rculist.h.
 //
 //go:norace
-func (l *List[T]) AddRcu(n *Node[T]) { l.add(n, false, true) }
+func (l *List[T]) AddRcu(n *Node[T]) { l.h.add(&n.n, false, true) }
 
 //go:norace
-func (l *List[T]) add(n *Node[T], tail, rcu bool) {
+func (l *listHead) add(n *listNode, tail, rcu bool) {
 	l.write(OpListAdd, n, rcu)
 	if n.on != nil {
 		l.corrupt("list_add of a linked node")
@@ -135,11 +164,11 @@ func (l *List[T]) add(n *Node[T], tail, rcu bool) {
 	l.touch(OpListAdd, n)
 	n.on, n.gone = l, false
 	if tail {
-		l.touch(OpListAdd, l.tail)
-		n.prev, n.next = l.tail, nil
+		l.touch(OpListAdd, l.back)
+		n.prev, n.next = l.back, nil
 	} else {
-		l.touch(OpListAdd, l.head)
-		n.prev, n.next = nil, l.head
+		l.touch(OpListAdd, l.front)
+		n.prev, n.next = nil, l.front
 	}
 	l.link(n)
 	l.wrote(OpListAdd, rcu)
@@ -149,7 +178,10 @@ func (l *List[T]) add(n *Node[T], tail, rcu bool) {
 // place of the head.
 //
 //go:norace
-func (l *List[T]) AddBefore(n, at *Node[T]) {
+func (l *List[T]) AddBefore(n, at *Node[T]) { l.h.addBefore(&n.n, &at.n) }
+
+//go:norace
+func (l *listHead) addBefore(n, at *listNode) {
 	l.write(OpListAdd, n, false)
 	if n.on != nil || at.on != l {
 		l.corrupt("list_add of a linked node or before one that is not")
@@ -165,33 +197,33 @@ func (l *List[T]) AddBefore(n, at *Node[T]) {
 }
 
 //go:norace
-func (l *List[T]) link(n *Node[T]) {
+func (l *listHead) link(n *listNode) {
 	if n.prev != nil {
 		n.prev.next = n
 	} else {
-		l.head = n
+		l.front = n
 	}
 	if n.next != nil {
 		n.next.prev = n
 	} else {
-		l.tail = n
+		l.back = n
 	}
 }
 
 //go:norace
-func (l *List[T]) cut(n *Node[T]) {
+func (l *listHead) cut(n *listNode) {
 	l.touch(OpListDel, n)
 	l.touch(OpListDel, n.prev)
 	l.touch(OpListDel, n.next)
 	if n.prev != nil {
 		n.prev.next = n.next
 	} else {
-		l.head = n.next
+		l.front = n.next
 	}
 	if n.next != nil {
 		n.next.prev = n.prev
 	} else {
-		l.tail = n.prev
+		l.back = n.prev
 	}
 	n.on = nil
 }
@@ -199,7 +231,10 @@ func (l *List[T]) cut(n *Node[T]) {
 // Del takes n off the list. The list's lock is held. C: list_del, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) Del(n *Node[T]) {
+func (l *List[T]) Del(n *Node[T]) { l.h.del(&n.n) }
+
+//go:norace
+func (l *listHead) del(n *listNode) {
 	l.write(OpListDel, n, false)
 	if n.on != l {
 		l.corrupt("list_del of a node that is not linked")
@@ -213,7 +248,10 @@ func (l *List[T]) Del(n *Node[T]) {
 // DelInit is Del for a node that may be unlinked already. C: list_del_init, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) DelInit(n *Node[T]) {
+func (l *List[T]) DelInit(n *Node[T]) { l.h.delInit(&n.n) }
+
+//go:norace
+func (l *listHead) delInit(n *listNode) {
 	l.write(OpListDel, n, false)
 	if n.on == nil {
 		return
@@ -230,7 +268,10 @@ func (l *List[T]) DelInit(n *Node[T]) {
 // DelRcu takes n off; readers that stand on it still find their way. C: list_del_rcu, include/linux/rculist.h.
 //
 //go:norace
-func (l *List[T]) DelRcu(n *Node[T]) {
+func (l *List[T]) DelRcu(n *Node[T]) { l.h.delRcu(&n.n) }
+
+//go:norace
+func (l *listHead) delRcu(n *listNode) {
 	l.write(OpListDel, n, true)
 	if n.on != l {
 		l.corrupt("list_del_rcu of a node that is not linked")
@@ -244,32 +285,32 @@ func (l *List[T]) DelRcu(n *Node[T]) {
 //
 //go:norace
 func (l *List[T]) MoveTail(n *Node[T]) {
-	l.Del(n)
-	l.AddTail(n)
+	l.h.del(&n.n)
+	l.h.add(&n.n, true, false)
 }
 
 //go:norace
-func (l *List[T]) read() {
+func (l *listHead) read() {
 	l.c.visible(OpListRead, 0)
 	if m := l.c.o.m; m.rec != nil {
-		m.rec.text("%s: first is %s", l.c.name, describe(any(l.first())))
+		first := "NULL"
+		if l.front != nil {
+			first = describe(l.front.owner)
+		}
+		m.rec.text("%s: first is %s", l.c.name, first)
 	}
-}
-
-//go:norace
-func (l *List[T]) first() *T {
-	if l.head == nil {
-		return nil
-	}
-	return l.head.owner
+	l.c.plainRead(OpListRead)
 }
 
 // Empty reports whether the list is empty; no lock is needed. C: list_empty, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) Empty() bool {
+func (l *List[T]) Empty() bool { return l.h.empty() }
+
+//go:norace
+func (l *listHead) empty() bool {
 	t := l.c.visible(OpListRead, 0)
-	empty := l.head == nil
+	empty := l.front == nil
 	if t != nil && l.late > 0 {
 		empty = l.emptyTo(t)
 	}
@@ -283,64 +324,62 @@ func (l *List[T]) Empty() bool {
 //
 //go:norace
 func (l *List[T]) First() *T {
-	l.read()
-	l.c.plainRead(OpListRead)
-	return l.first()
+	l.h.read()
+	return of[T](l.h.front)
 }
 
 // Last returns the tail's owner, nil if the list is empty. The list's lock is held. C: list_last_entry.
 //
 //go:norace
 func (l *List[T]) Last() *T {
-	l.read()
-	l.c.plainRead(OpListRead)
-	if l.tail == nil {
-		return nil
-	}
-	return l.tail.owner
+	l.h.read()
+	return of[T](l.h.back)
 }
 
 // Next returns the owner after n, nil at the end. The list's lock is held. C: list_next_entry.
 //
 //go:norace
-func (l *List[T]) Next(n *Node[T]) *T {
+func (l *List[T]) Next(n *Node[T]) *T { return of[T](l.h.after(&n.n)) }
+
+//go:norace
+func (l *listHead) after(n *listNode) *listNode {
 	l.c.plainRead(OpListRead)
 	if s := l.c.o.m.sim; s != nil {
 		s.also(&l.c, false)
 	}
 	l.touch(OpListRead, n)
-	if n.next == nil {
-		return nil
-	}
-	return n.next.owner
+	return n.next
 }
 
 // FirstRcu starts a walk in an RCU read section. C: list_for_each_entry_rcu, include/linux/rculist.h.
 //
 //go:norace
-func (l *List[T]) FirstRcu() *T {
+func (l *List[T]) FirstRcu() *T { return of[T](l.h.firstRcu()) }
+
+//go:norace
+func (l *listHead) firstRcu() *listNode {
 	l.rcuRead()
-	x := l.first()
+	first := l.front
 	l.c.acquire() // after the read: what was published is seen with all that was done before
-	return x
+	return first
 }
 
 // NextRcu goes on with the walk. The reader may stand on a node that has been deleted meanwhile.
 //
 //go:norace
-func (l *List[T]) NextRcu(n *Node[T]) *T {
+func (l *List[T]) NextRcu(n *Node[T]) *T { return of[T](l.h.nextRcu(&n.n)) }
+
+//go:norace
+func (l *listHead) nextRcu(n *listNode) *listNode {
 	l.rcuRead()
 	l.touch(OpListRead, n)
 	next := n.next
 	l.c.acquire()
-	if next == nil {
-		return nil
-	}
-	return next.owner
+	return next
 }
 
 //go:norace
-func (l *List[T]) rcuRead() {
+func (l *listHead) rcuRead() {
 	t := l.c.visible(OpListRead, 0)
 	m := l.c.o.m
 	if m.rec != nil {
@@ -356,8 +395,8 @@ func (l *List[T]) rcuRead() {
 //go:norace
 func (l *List[T]) Peek() []*T {
 	var out []*T
-	for n := l.head; n != nil; n = n.next {
-		out = append(out, n.owner)
+	for n := l.h.front; n != nil; n = n.next {
+		out = append(out, of[T](n))
 	}
 	return out
 }
@@ -366,8 +405,8 @@ func (l *List[T]) Peek() []*T {
 //
 //go:norace
 func (l *List[T]) Each(fn func(*T) bool) {
-	for n := l.head; n != nil; n = n.next {
-		if !fn(n.owner) {
+	for n := l.h.front; n != nil; n = n.next {
+		if !fn(of[T](n)) {
 			return
 		}
 	}

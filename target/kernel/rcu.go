@@ -182,8 +182,8 @@ func (p *Rcu[T]) Dereference() T {
 	t := v.c.visible(OpRead, 0)
 	x := v.forward(t, v.v)
 	v.c.acquire() // after the read
-	if m := v.c.o.m; m.rec != nil {
-		m.rec.text("%s -> %s", v.c.label(), describe(x))
+	if v.c.o.m.rec != nil {
+		v.c.tell("->", x)
 	}
 	return x
 }
@@ -200,8 +200,8 @@ func (p *Rcu[T]) Assign(x T) {
 	v.c.visible(OpSet, 0)
 	v.c.merge()
 	v.v = x
-	if m := v.c.o.m; m.rec != nil {
-		m.rec.text("%s = %s", v.c.label(), describe(x))
+	if v.c.o.m.rec != nil {
+		v.c.tell("=", x)
 	}
 }
 

@@ -206,7 +206,7 @@ var minis = map[string][]func(w *miniWorld, cur *Task) string{
 		func(w *miniWorld, _ *Task) string {
 			w.m.RcuReadLock()
 			i := w.b[0].list.FirstRcu()
-			seen := i != nil && i.node.owner == i
+			seen := i != nil && i.node.n.owner == i
 			if i != nil {
 				i.x.c.visible(OpRead, 0)
 			}

@@ -115,10 +115,10 @@ func (l *rawLock) spell(any) string { return "spin_unlock " + l.c.label() }
 // arrive lets others see whether the list is empty.
 //
 //go:norace
-func (l *List[T]) arrive(x any) { l.late--; l.seenEmpty = x.(bool) }
+func (l *listHead) arrive(x any) { l.late--; l.seenEmpty = x.(bool) }
 
 //go:norace
-func (l *List[T]) spell(x any) string {
+func (l *listHead) spell(x any) string {
 	if x.(bool) {
 		return l.c.label() + " is empty"
 	}
@@ -128,9 +128,9 @@ func (l *List[T]) spell(x any) string {
 // emptyTo is what t sees when it looks whether the list is empty, without the lock.
 //
 //go:norace
-func (l *List[T]) emptyTo(t *Task) bool {
+func (l *listHead) emptyTo(t *Task) bool {
 	if t.stores.holds(&l.c) {
-		return l.head == nil
+		return l.front == nil
 	}
 	return l.seenEmpty
 }
