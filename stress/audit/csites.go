@@ -27,7 +27,7 @@ var kinds = map[string]string{
 	"Atomic.DecAndTest": "atomic_dec_and_test",
 	"Kref.Get":          "kref_get", "Kref.Put": "kref_put", "Kref.Read": "kref_read", "Kref.PutMutex": "kref_put_mutex",
 	"Machine.RcuReadLock": "rcu_read_lock", "Machine.RcuReadUnlock": "rcu_read_unlock", "KfreeRcu": "kfree_rcu",
-	"List.AddRcu": "list_add_rcu", "List.DelRcu": "list_del_rcu", "List.FirstRcu": "list_for_each_entry_rcu",
+	"ListOf.AddRcu": "list_add_rcu", "ListOf.DelRcu": "list_del_rcu", "ListOf.FirstRcu": "list_for_each_entry_rcu",
 	"Machine.KthreadCreate": "kthread_create", "Machine.KthreadRun": "kthread_run", "KthreadStop": "kthread_stop",
 	"Task.KthreadShouldStop": "kthread_should_stop", "WakeUpProcess": "wake_up_process",
 	"Task.SetCurrentState": "set_current_state", "Schedule": "schedule", "ScheduleTimeout": "schedule_timeout",

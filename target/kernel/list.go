@@ -9,10 +9,17 @@ import "unsafe"
 //
 // What a list does is done by listHead, which knows no T: each package compiles the methods of List anew for each T that
 // it hears of, so they had better be short.
-type List[T any] struct{ h listHead }
+type List[T any] = ListOf[*T]
+
+// ListOf is a List by the type of pointers to its elements. Pointers are all alike to the compiler, so that it makes
+// one body for the methods of all lists.
+type ListOf[P any] struct{ h listHead }
 
 // Node links one *T into one list.
-type Node[T any] struct{ n listNode }
+type Node[T any] = NodeOf[*T]
+
+// NodeOf is a Node by the type of pointers to its owner.
+type NodeOf[P any] struct{ n listNode }
 
 // listHead is a list of whatever it is.
 type listHead struct {
@@ -38,7 +45,7 @@ type listNode struct {
 // Init makes an empty list as part of o. C: INIT_LIST_HEAD.
 //
 //go:norace
-func (l *List[T]) Init(o *Obj, name string) { l.h.init(o, name) }
+func (l *ListOf[P]) Init(o *Obj, name string) { l.h.init(o, name) }
 
 //go:norace
 func (l *listHead) init(o *Obj, name string) {
@@ -49,30 +56,36 @@ func (l *listHead) init(o *Obj, name string) {
 // Init binds the node to the structure that embeds it. C: INIT_LIST_HEAD.
 //
 //go:norace
-func (n *Node[T]) Init(owner *T) { n.n.init(owner, owner == nil) }
+func (n *NodeOf[P]) Init(owner P) { n.n.init(owner) }
 
 //go:norace
-func (n *listNode) init(owner any, none bool) {
+func (n *listNode) init(owner any) {
 	*n = listNode{owner: owner}
-	if o, ok := owner.(objecter); ok && !none {
+	if o, ok := owner.(objecter); ok && !isNil(owner) {
 		n.obj = o.object()
 	}
 }
 
-// of is the owner of n, a *T, or nil if there is no n.
+// of is the owner of n, or nil if there is no n.
 //
 //go:norace
-func of[T any](n *listNode) *T {
+func of[P any](n *listNode) P {
+	p := n.pointer()
+	return *(*P)(unsafe.Pointer(&p))
+}
+
+//go:norace
+func (n *listNode) pointer() unsafe.Pointer {
 	if n == nil {
 		return nil
 	}
-	return (*T)((*[2]unsafe.Pointer)(unsafe.Pointer(&n.owner))[1])
+	return (*[2]unsafe.Pointer)(unsafe.Pointer(&n.owner))[1]
 }
 
 // Linked reports, without a visible operation, whether the node is on a list. C: !list_empty(&node).
 //
 //go:norace
-func (n *Node[T]) Linked() bool { return n.n.on != nil }
+func (n *NodeOf[P]) Linked() bool { return n.n.on != nil }
 
 //go:norace
 func (l *listHead) write(k OpKind, n *listNode, rcu bool) {
@@ -142,17 +155,17 @@ func (l *listHead) corrupt(what string) {
 // Add puts n at the head. The list's lock is held. C: list_add, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) Add(n *Node[T]) { l.h.add(&n.n, false, false) }
+func (l *ListOf[P]) Add(n *NodeOf[P]) { l.h.add(&n.n, false, false) }
 
 // AddTail puts n at the tail. The list's lock is held. C: list_add_tail, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) AddTail(n *Node[T]) { l.h.add(&n.n, true, false) }
+func (l *ListOf[P]) AddTail(n *NodeOf[P]) { l.h.add(&n.n, true, false) }
 
 // AddRcu puts n at the head of a list that readers walk under RCU. C: list_add_rcu, include/linux/rculist.h.
 //
 //go:norace
-func (l *List[T]) AddRcu(n *Node[T]) { l.h.add(&n.n, false, true) }
+func (l *ListOf[P]) AddRcu(n *NodeOf[P]) { l.h.add(&n.n, false, true) }
 
 //go:norace
 func (l *listHead) add(n *listNode, tail, rcu bool) {
@@ -178,7 +191,7 @@ func (l *listHead) add(n *listNode, tail, rcu bool) {
 // place of the head.
 //
 //go:norace
-func (l *List[T]) AddBefore(n, at *Node[T]) { l.h.addBefore(&n.n, &at.n) }
+func (l *ListOf[P]) AddBefore(n, at *NodeOf[P]) { l.h.addBefore(&n.n, &at.n) }
 
 //go:norace
 func (l *listHead) addBefore(n, at *listNode) {
@@ -231,7 +244,7 @@ func (l *listHead) cut(n *listNode) {
 // Del takes n off the list. The list's lock is held. C: list_del, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) Del(n *Node[T]) { l.h.del(&n.n) }
+func (l *ListOf[P]) Del(n *NodeOf[P]) { l.h.del(&n.n) }
 
 //go:norace
 func (l *listHead) del(n *listNode) {
@@ -248,7 +261,7 @@ func (l *listHead) del(n *listNode) {
 // DelInit is Del for a node that may be unlinked already. C: list_del_init, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) DelInit(n *Node[T]) { l.h.delInit(&n.n) }
+func (l *ListOf[P]) DelInit(n *NodeOf[P]) { l.h.delInit(&n.n) }
 
 //go:norace
 func (l *listHead) delInit(n *listNode) {
@@ -268,7 +281,7 @@ func (l *listHead) delInit(n *listNode) {
 // DelRcu takes n off; readers that stand on it still find their way. C: list_del_rcu, include/linux/rculist.h.
 //
 //go:norace
-func (l *List[T]) DelRcu(n *Node[T]) { l.h.delRcu(&n.n) }
+func (l *ListOf[P]) DelRcu(n *NodeOf[P]) { l.h.delRcu(&n.n) }
 
 //go:norace
 func (l *listHead) delRcu(n *listNode) {
@@ -284,7 +297,7 @@ func (l *listHead) delRcu(n *listNode) {
 // MoveTail takes n off the list and puts it at its tail. The list's lock is held. C: list_move_tail.
 //
 //go:norace
-func (l *List[T]) MoveTail(n *Node[T]) {
+func (l *ListOf[P]) MoveTail(n *NodeOf[P]) {
 	l.h.del(&n.n)
 	l.h.add(&n.n, true, false)
 }
@@ -305,7 +318,7 @@ func (l *listHead) read() {
 // Empty reports whether the list is empty; no lock is needed. C: list_empty, include/linux/list.h.
 //
 //go:norace
-func (l *List[T]) Empty() bool { return l.h.empty() }
+func (l *ListOf[P]) Empty() bool { return l.h.empty() }
 
 //go:norace
 func (l *listHead) empty() bool {
@@ -323,23 +336,23 @@ func (l *listHead) empty() bool {
 // First returns the head's owner, nil if the list is empty. The list's lock is held. C: list_first_entry_or_null.
 //
 //go:norace
-func (l *List[T]) First() *T {
+func (l *ListOf[P]) First() P {
 	l.h.read()
-	return of[T](l.h.front)
+	return of[P](l.h.front)
 }
 
 // Last returns the tail's owner, nil if the list is empty. The list's lock is held. C: list_last_entry.
 //
 //go:norace
-func (l *List[T]) Last() *T {
+func (l *ListOf[P]) Last() P {
 	l.h.read()
-	return of[T](l.h.back)
+	return of[P](l.h.back)
 }
 
 // Next returns the owner after n, nil at the end. The list's lock is held. C: list_next_entry.
 //
 //go:norace
-func (l *List[T]) Next(n *Node[T]) *T { return of[T](l.h.after(&n.n)) }
+func (l *ListOf[P]) Next(n *NodeOf[P]) P { return of[P](l.h.after(&n.n)) }
 
 //go:norace
 func (l *listHead) after(n *listNode) *listNode {
@@ -354,7 +367,7 @@ func (l *listHead) after(n *listNode) *listNode {
 // FirstRcu starts a walk in an RCU read section. C: list_for_each_entry_rcu, include/linux/rculist.h.
 //
 //go:norace
-func (l *List[T]) FirstRcu() *T { return of[T](l.h.firstRcu()) }
+func (l *ListOf[P]) FirstRcu() P { return of[P](l.h.firstRcu()) }
 
 //go:norace
 func (l *listHead) firstRcu() *listNode {
@@ -367,7 +380,7 @@ func (l *listHead) firstRcu() *listNode {
 // NextRcu goes on with the walk. The reader may stand on a node that has been deleted meanwhile.
 //
 //go:norace
-func (l *List[T]) NextRcu(n *Node[T]) *T { return of[T](l.h.nextRcu(&n.n)) }
+func (l *ListOf[P]) NextRcu(n *NodeOf[P]) P { return of[P](l.h.nextRcu(&n.n)) }
 
 //go:norace
 func (l *listHead) nextRcu(n *listNode) *listNode {
@@ -393,10 +406,10 @@ func (l *listHead) rcuRead() {
 // Peek lists the owners without a visible operation, for oracles and reports.
 //
 //go:norace
-func (l *List[T]) Peek() []*T {
-	var out []*T
+func (l *ListOf[P]) Peek() []P {
+	var out []P
 	for n := l.h.front; n != nil; n = n.next {
-		out = append(out, of[T](n))
+		out = append(out, of[P](n))
 	}
 	return out
 }
@@ -404,9 +417,9 @@ func (l *List[T]) Peek() []*T {
 // Each calls fn for every owner until it returns false, without a visible operation. For oracles.
 //
 //go:norace
-func (l *List[T]) Each(fn func(*T) bool) {
+func (l *ListOf[P]) Each(fn func(P) bool) {
 	for n := l.h.front; n != nil; n = n.next {
-		if !fn(of[T](n)) {
+		if !fn(of[P](n)) {
 			return
 		}
 	}
