@@ -194,7 +194,7 @@ func packageName(dir string) (string, error) {
 // build compiles the runner. A failure with patches applied is a [BrokenError]; without any it is the
 // tree's own.
 func build(ctx context.Context, root, runner, binary string, race bool, series []*Patch, limit time.Duration) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", binary}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary}
 	if race {
 		args = append(args, "-race")
 	}
