@@ -171,13 +171,15 @@ type hunt struct {
 	store   *findings
 	live    *progress
 
-	mu    sync.Mutex
 	bases map[string]*base
-	done  int
+
+	mu   sync.Mutex
+	done int
 }
 
-// base is a search on an era without a mutant, made once for all that share it.
+// base is a search on an era without a mutant, made once for all that share it, as long as the longest of them.
 type base struct {
+	job  job.Job
 	once sync.Once
 	res  *job.Result
 	err  error
@@ -188,6 +190,9 @@ func (h *hunt) all(ctx context.Context, list []*mutant.Mutant) ([]*record, error
 	rows := make([]*record, len(list))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := h.plan(list); err != nil {
+		return nil, err
+	}
 	for _, m := range list {
 		if err := h.shop.start(plantedIn(m)); err != nil {
 			return nil, err
@@ -294,19 +299,39 @@ func (h *hunt) one(ctx context.Context, m *mutant.Mutant) (*record, error) {
 	return r, nil
 }
 
+// plan finds out which searches on eras without a mutant the list needs.
+func (h *hunt) plan(list []*mutant.Mutant) error {
+	for _, m := range list {
+		j, err := h.jobOf(m)
+		if err != nil {
+			return fmt.Errorf("mutant %s: %w", m.ID, err)
+		}
+		key, plan := baseKey(m, j), j.Plans[0]
+		b := h.bases[key]
+		if b == nil {
+			j.Shrink = 0
+			h.bases[key] = &base{job: j}
+			continue
+		}
+		longest := &b.job.Plans[0]
+		longest.Schedules, longest.For = max(longest.Schedules, plan.Schedules), max(longest.For, plan.For)
+	}
+	return nil
+}
+
+// baseKey is the same for searches of which one holds the other. Those that are bounded by another kind of budget
+// do not compare.
+func baseKey(m *mutant.Mutant, j job.Job) string {
+	plan := j.Plans[0]
+	return fmt.Sprintf("%s %s %s %s %s %s %v %t %t",
+		m.Era, j.Scenario, j.Params, j.Backend, j.Memory, plan.Chooser, m.Fails(), plan.Schedules > 0, plan.For > 0)
+}
+
 // without runs the search on the era as it is.
 func (h *hunt) without(ctx context.Context, m *mutant.Mutant, j job.Job) (*job.Result, error) {
-	j.Shrink = 0
-	key := fmt.Sprintf("%s %+v %v", m.Era, j, m.Fails())
-	h.mu.Lock()
-	b := h.bases[key]
-	if b == nil {
-		b = &base{}
-		h.bases[key] = b
-	}
-	h.mu.Unlock()
+	b := h.bases[baseKey(m, j)]
 	b.once.Do(func() {
-		b.res, b.err = h.shop.sweep(ctx, planted{era: m.Era}, j, m.Fails(), anyFinding, h.live.job("era "+m.Era))
+		b.res, b.err = h.shop.sweep(ctx, planted{era: m.Era}, b.job, m.Fails(), anyFinding, h.live.job("era "+m.Era))
 	})
 	return b.res, b.err
 }
