@@ -67,18 +67,20 @@ func (bc *backchannel) whole() {
 
 // callers starts n tasks that make so many calls each. A call that need not be answered is not waited for.
 func (bc *backchannel) callers(cur *kernel.Task, n, calls int, optional bool) []*kernel.Task {
-	var tasks []*kernel.Task
+	todo := make([][]*bcCall, n)
 	for i := range n {
-		var todo []*bcCall
 		for j := range calls {
 			// Each is longer than the one before: what a buffer remembers of it is too short.
 			c := bc.newCall(numbered("server", i), optional)
 			c.machine = 4 * j
-			todo = append(todo, c)
+			todo[i] = append(todo[i], c)
 		}
+	}
+	var tasks []*kernel.Task
+	for i := range n {
 		tasks = append(tasks, bc.w.M.Spawn(cur, numbered("server", i), func(cur *kernel.Task) {
 			bc.w.Arrive(cur)
-			for _, c := range todo {
+			for _, c := range todo[i] {
 				if optional {
 					bc.send(cur, c)
 				} else {

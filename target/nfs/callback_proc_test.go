@@ -73,7 +73,9 @@ func (m *mounted) umount(cur *kernel.Task) {
 
 // returned wants both delegations returned behind an unmount, and ends the client and its service.
 func (m *mounted) returned(cur *kernel.Task, fail func(string, ...any)) {
-	kernel.Msleep(cur, 100)
+	for m.clp.ClCount.Peek() > 1 { // the state manager has a reference while it is at work
+		kernel.Msleep(cur, 1)
+	}
 	if n := len(m.clp.Delegreturns()); n != 2 {
 		fail("%d delegations returned", n)
 	}
