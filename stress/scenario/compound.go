@@ -107,6 +107,7 @@ type compound struct {
 	want         oracle.Status
 	status       uint32   // of the compound
 	results      []uint32 // of its operations
+	gone         bool     // the delegation that it recalls may have been returned
 	referring    bool     // it refers to the call that occupies slot 0 of the fore channel
 }
 
@@ -118,6 +119,7 @@ type Mount struct {
 	server *nfs.NfsServer
 	ok     bool   // all of it is there
 	seq    uint32 // of the last call that took the slot
+	given  bool   // the client has been asked for any delegation, and may return that of CbRead
 	late   bool   // a call that is referred to was not answered in time; of look
 }
 
@@ -251,8 +253,8 @@ func (s *Mount) look(c *compound, res *wire.CB_COMPOUND4res) string {
 	if disturbed || uint32(res.Status) == c.status && slices.Equal(got, c.results) {
 		return ""
 	}
-	if s.w.P.Get("clients") > 1 && uint32(res.Status) == cbBadFh && len(got) == len(c.results) {
-		return "" // the other server recalled it before
+	if (c.gone || s.w.P.Get("clients") > 1) && uint32(res.Status) == cbBadFh && len(got) == len(c.results) {
+		return "" // the other server, or a call before this one, recalled it
 	}
 	return fmt.Sprintf("status %d and %v, want %d and %v", res.Status, got, c.status, c.results)
 }
@@ -376,7 +378,9 @@ var compounds1 = []func(s *Mount) *compound{
 		return c
 	},
 	func(s *Mount) *compound {
-		return minor1(results(cbOK, cbOK), s.next(), recall(CbRead, cbDelegate[string(CbRead)]))
+		c := minor1(results(cbOK, cbOK), s.next(), recall(CbRead, cbDelegate[string(CbRead)]))
+		c.gone = s.given
+		return c
 	},
 	func(s *Mount) *compound {
 		return minor1(results(cbOK, 10068), sequence(cbSessID, s.seq, 0, 0), put(nil, nfs.OP_CB_RECALL_SLOT, 0))
@@ -389,6 +393,7 @@ var compounds1 = []func(s *Mount) *compound{
 		return minor1(results(cbOK, cbOK), s.next(), put(nil, nfs.OP_CB_RECALL_SLOT, 0))
 	},
 	func(s *Mount) *compound {
+		s.given = true
 		mask := put(nil, nfs.OP_CB_RECALL_ANY, 0, 1, 1<<nfs.RCA4_TYPE_MASK_RDATA_DLG)
 		return minor1(results(cbOK, cbOK), s.next(), mask)
 	},

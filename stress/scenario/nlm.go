@@ -682,6 +682,10 @@ func (c *locker) release(cur *kernel.Task, inode *fs.Inode) history.Status {
 // session locks the client's range of a file, tests it and gives it back. Every second client tries without waiting
 // first, or has no patience. False if lockd is gone.
 func (c *locker) session(cur *kernel.Task, inode *fs.Inode) bool {
+	patience := grantTimeout
+	if c.h.early {
+		patience = 2 * kernel.HZ // lockd may never call
+	}
 	odd := c.svid%2 == 1
 	hasty := odd && c.h.w.P.Get("cancel") == 1
 	st := history.Denied
@@ -694,7 +698,7 @@ func (c *locker) session(cur *kernel.Task, inode *fs.Inode) bool {
 	switch {
 	case st == history.Blocked && hasty:
 		c.giveUp(cur, inode)
-	case st == history.Blocked && !c.await(cur, grantTimeout):
+	case st == history.Blocked && !c.await(cur, patience):
 		if !c.h.early && !c.h.disturbed() {
 			c.h.w.report("locks", "a client that waits for a lock is never called", c.name)
 		}

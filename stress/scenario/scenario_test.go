@@ -135,6 +135,7 @@ func TestScenarios(t *testing.T) {
 		{"lockd-stop-locks", "release=0,proto=1"}, {"lockd-stop-locks", "async=1"},
 		{"lockd-stop-locks", "clients=3,async=1,release=0"},
 		{"lockd-stop-locks", "release=2"},
+		{"cb-session", "first=5,calls=14"}, {"backchannel-stop", "servers=2"},
 		{"nlm-requests", "ask=0"}, {"nlm-requests", "ask=1"}, {"nlm-requests", "ask=2"}, {"nlm-requests", "ask=3"},
 		{"nlm-requests", "ask=4"}, {"nlm-requests", "ask=5"}, {"nlm-requests", "ask=3,stop=2"},
 		{"nlm-nfsd", ""}, {"nlm-nfsd", "clients=2,proto=2,files=2"}, {"nlm-client", "waiters=3"}, {"nlm-reboot", ""},
