@@ -119,7 +119,8 @@ func TestNsmHandles(t *testing.T) {
 	})
 }
 
-// TestNsmClient watches by way of a status monitor that is reached over the network.
+// TestNsmClient watches by way of a status monitor that is reached over the network, at the port that is given or at
+// the one that rpcbind knows.
 func TestNsmClient(t *testing.T) {
 	const (
 		mon = "00000009" + "3132372e302e302e35000000" + "00000005" + "6775657374000000" + "000186b5" + "00000003" + "00000010"
@@ -127,12 +128,15 @@ func TestNsmClient(t *testing.T) {
 		nul = "0000000000000000" + "0000000000000000"
 	)
 	main := func(cur *kernel.Task, w *world, fail func(string, ...any)) {
-		for _, proto := range []uint32{sunrpc.IPPROTO_UDP, 0} {
+		for _, tc := range []struct {
+			proto uint32
+			port  uint16 // where it is looked for; rpcbind knows better if nobody is there
+		}{{sunrpc.IPPROTO_UDP, 0}, {0, 0}, {0, peerPort + 1}} {
 			var status kernel.Atomic
 			status.Init(&w.nets[0].Obj, "status")
 			addr := sock.LoopbackAddr(sock.AF_INET, peerPort)
 			prot := sock.IPPROTO_TCP
-			if proto == sunrpc.IPPROTO_UDP {
+			if tc.proto == sunrpc.IPPROTO_UDP {
 				prot = sock.IPPROTO_UDP
 			}
 			s := newRPCServer(cur, w.nets[0], prot, addr, func(call []byte) []byte {
@@ -141,7 +145,7 @@ func TestNsmClient(t *testing.T) {
 				}
 				return []byte(words(9))
 			})
-			w.NsmPort = &NsmClient{Rpc: w.rpc, Addr: addr.WithPort(0), Proto: proto}
+			w.NsmPort = &NsmClient{Rpc: w.rpc, Addr: addr.WithPort(tc.port), Proto: tc.proto}
 			host := asked(cur, w, 4)
 			status.Set(1)
 			if err := w.NsmMonitor(cur, host); err != -kernel.EIO {
@@ -169,15 +173,19 @@ func TestNsmClient(t *testing.T) {
 // TestNsmClientAlone has no status monitor where one should be.
 func TestNsmClientAlone(t *testing.T) {
 	hosts(t, 2, func(cur *kernel.Task, w *world, fail func(string, ...any)) {
-		for _, proto := range []uint32{0, sunrpc.IPPROTO_UDP} {
-			w.NsmPort = &NsmClient{Rpc: w.rpc, Proto: proto}
-			want := -kernel.ECONNREFUSED
-			if proto != 0 {
-				want = -kernel.ETIMEDOUT
-			}
+		for _, tc := range []struct {
+			proto uint32
+			addr  sock.Addr
+			want  int
+		}{
+			{0, sock.Addr{}, -kernel.ECONNREFUSED},
+			{0, sock.LoopbackAddr(sock.AF_INET, peerPort), -kernel.ECONNREFUSED},
+			{sunrpc.IPPROTO_UDP, sock.Addr{}, -kernel.ETIMEDOUT},
+		} {
+			w.NsmPort = &NsmClient{Rpc: w.rpc, Addr: tc.addr, Proto: tc.proto}
 			host := asked(cur, w, 4)
-			if err := w.NsmMonitor(cur, host); err != want {
-				fail("protocol %d: %s", proto, kernel.ErrName(err))
+			if err := w.NsmMonitor(cur, host); err != tc.want {
+				fail("protocol %d at port %d: %s", tc.proto, tc.addr.Port, kernel.ErrName(err))
 			}
 			w.NlmsvcReleaseHost(cur, host)
 		}

@@ -174,10 +174,11 @@ func RpcCreate(cur *kernel.Task, args *RpcCreateArgs) (*RpcClnt, int) {
 	o := &clnt.Obj
 	clnt.ClLock.Init(o, "cl_lock")
 	clnt.clDestroyWait.Init(o, "destroy_wait")
-	clnt.clWrite.Init(o, "xprt_locked")
-	if clnt.ClAddr.Port != 0 { // may be an rpcbind that is asked with another client's mutex held
-		clnt.clWrite.Init(o, "xprt_locked/bound")
+	class := "xprt_locked"
+	if clnt.ClAddr.Port != 0 && !clnt.ClAutobind { // asks no rpcbind, and may be one that is asked with such a mutex held
+		class = "xprt_locked/bound"
 	}
+	clnt.clWrite.Init(o, class)
 	clnt.clPending.Init(o, "xprt_pending")
 	return clnt, 0
 }
