@@ -4,7 +4,6 @@ package job
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"reflect"
 	"slices"
@@ -16,11 +15,6 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/scenario"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
-
-// broken is a job that fails in every schedule: the service cannot start, and the scenario says so.
-func broken(plans ...Plan) Job {
-	return Job{Scenario: "lockd-start", Backend: "sim", Seed: 1, FailAt: 9, Plans: plans}
-}
 
 func execute(t *testing.T, j Job) *Result {
 	t.Helper()
@@ -76,66 +70,6 @@ func TestExhausted(t *testing.T) {
 		if !c.Exhausted || c.Bound != n || c.States == 0 {
 			t.Errorf("bound %d: %+v", n, c)
 		}
-	}
-}
-
-func TestFailure(t *testing.T) {
-	j := broken(Plan{Chooser: "pct", Schedules: 20}, Plan{Chooser: "random", Schedules: 20})
-	j.Shrink, j.Trace, j.Mutant, j.Era = 200, true, "some-mutant", "3.18"
-	r := execute(t, j)
-	if r.Verdict != "start" || r.Oracle != "start" || r.Title == "" || r.FoundAt != 1 || r.FoundBy != "pct" || r.Schedules != 1 {
-		t.Fatalf("%+v", r)
-	}
-	if len(r.Coverage) != 1 {
-		t.Errorf("the plans after a finding were carried out: %+v", r.Coverage)
-	}
-	if !strings.Contains(r.Trace, SchedulePlaceholder) || !strings.Contains(r.Trace, r.Title) || r.Dump == "" || r.ShrinkRuns == 0 {
-		t.Errorf("trace:\n%s\ndump:\n%s", r.Trace, r.Dump)
-	}
-	s, err := explore.Parse([]byte(r.Schedule))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for k, v := range map[string]string{
-		"scenario": "lockd-start", "backend": "sim", "chooser": "pct", "seed": "1", "oracle": "start", "finding": r.Title,
-		"fail_at": "9", "mutant": "some-mutant", "era": "3.18",
-	} {
-		if s.Meta[k] != v {
-			t.Errorf("the schedule file says %s: %q, not %q", k, s.Meta[k], v)
-		}
-	}
-
-	// Unshrunk and untraced it is the run as it was found.
-	j.Shrink, j.Trace = 0, false
-	plain := execute(t, j)
-	if plain.Trace != "" || plain.Dump != "" || plain.ShrinkRuns != 0 || plain.Title != r.Title {
-		t.Errorf("%+v", plain)
-	}
-
-	for _, schedule := range []string{r.Schedule, plain.Schedule} {
-		again := execute(t, Job{Scenario: j.Scenario, Backend: "sim", FailAt: 9, Replay: schedule, Trace: true})
-		s, _ := explore.Parse([]byte(schedule))
-		if again.Diverged != "" || again.Verdict != "start" || again.Title != r.Title || again.FoundBy != "replay" || again.Trace == "" {
-			t.Errorf("replay: %+v", again)
-		}
-		if want := string(s.Text()); !strings.Contains(want, "hash: "+again.Hash) {
-			t.Errorf("replay has the hash %s, the schedule\n%s", again.Hash, want)
-		}
-	}
-}
-
-// A result survives its way from a runner to the command.
-func TestResultAsJSON(t *testing.T) {
-	j := broken(Plan{Chooser: "pct", Schedules: 20, For: time.Second, First: 3})
-	j.Shrink, j.Trace = 50, true
-	r := execute(t, j)
-	text, err := json.Marshal(Line{Result: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var back Line
-	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back.Result, r) || back.Progress != nil {
-		t.Errorf("%v: %+v became %+v", err, r, back.Result)
 	}
 }
 
@@ -206,60 +140,6 @@ func TestFree(t *testing.T) {
 	r := execute(t, j)
 	if r.Verdict != Clean || r.Schedules != 5 || len(r.Coverage) != 2 || r.Coverage[0].Chooser != "free" {
 		t.Errorf("%+v", r)
-	}
-}
-
-// A schedule that the code has left behind says where, and its replay is never taken for a pass.
-func TestStaleSchedules(t *testing.T) {
-	sampled := Plan{Chooser: "random", Schedules: 1}
-	j := broken(sampled)
-	found := execute(t, j)
-	clean := takeClean(t)
-	edit := func(text, from, to string) string {
-		t.Helper()
-		if !strings.Contains(text, from) {
-			t.Fatalf("no %q in\n%s", from, text)
-		}
-		return strings.Replace(text, from, to, 1)
-	}
-	firstSegment := func(text string) string {
-		_, segments, _ := strings.Cut(text, "\n\n")
-		line, _, _ := strings.Cut(segments, "\n")
-		return line
-	}
-	for name, c := range map[string]struct {
-		job  Job
-		want string
-	}{
-		"a task that is gone": {
-			Job{FailAt: 9, Replay: edit(found.Schedule, "\n\n"+firstSegment(found.Schedule), "\n\nnobody 3")},
-			"step 1: the schedule says nobody",
-		},
-		"another hash": {
-			Job{FailAt: 9, Replay: edit(found.Schedule, "\nhash: ", "\nhash: f")}, "hash",
-		},
-		"the failure is gone": {Job{Replay: found.Schedule}, ""},
-		"a clean run of other parameters": {
-			Job{Params: "clients=2,proto=2", Replay: clean}, "step ",
-		},
-		"a clean run that fails now": {Job{FailAt: 9, Replay: clean}, ""},
-		"a longer schedule":          {Job{Replay: edit(clean, "\nend", "\nmount 5\nend")}, "over after"},
-	} {
-		c.job.Scenario, c.job.Backend = "lockd-start", "sim"
-		if strings.Contains(c.job.Replay, "hash: f") { // one digit more than it may have: keep sixteen
-			i := strings.Index(c.job.Replay, "hash: f") + len("hash: f")
-			c.job.Replay = c.job.Replay[:i] + c.job.Replay[i+1:]
-		}
-		r := execute(t, c.job)
-		if r.Diverged == "" || !strings.Contains(r.Diverged, c.want) || strings.Contains(r.Diverged, "\n") {
-			t.Errorf("%s: verdict %s, diverged %q, want %q", name, r.Verdict, r.Diverged, c.want)
-		}
-		if r.Schedules != 1 || r.Hash == "" {
-			t.Errorf("%s: %+v", name, r)
-		}
-	}
-	if r := execute(t, Job{Scenario: "lockd-start", Backend: "sim", Replay: clean}); r.Diverged != "" || r.Verdict != Clean {
-		t.Errorf("as it was: %+v", r)
 	}
 }
 

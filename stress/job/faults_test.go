@@ -30,6 +30,10 @@ func TestPristineUnderDecisions(t *testing.T) {
 				ch.Seed(3, uint64(i))
 				r := s.Run(m, &ch, scenario.Params{}, opt)
 				departed[kind] += len(r.Decisions)
+				if r.Steps > explore.LivelockSteps/2 {
+					t.Errorf("%s, schedule %d of seed 3: %d steps: runs of %d count as endless while they are made small",
+						s.Name, i, r.Steps, explore.LivelockSteps)
+				}
 				if f := r.Worst(); f != nil {
 					t.Errorf("%s, schedule %d of seed 3: %s\n%s\ndecided %+v", s.Name, i, f, f.Text, r.Decisions)
 					break

@@ -66,21 +66,3 @@ func TestPoints(t *testing.T) {
 		t.Errorf("found at schedule %d, without a point to avoid at %d", again.FoundAt, out.FoundAt)
 	}
 }
-
-// TestNoPreemptJobs runs jobs with points: of a search that cannot do without a point, and of one that can.
-func TestNoPreemptJobs(t *testing.T) {
-	j := broken(Plan{Chooser: "bounded:n=0"})
-	j.NoPreempt = []string{"lockd/svc.go:1 set(nothing)"}
-	if _, err := Execute(t.Context(), j, nil); err == nil || !strings.Contains(err.Error(), "choose a sampler") {
-		t.Errorf("bounded: %v", err)
-	}
-	j.Plans = []Plan{{Chooser: "pct", Schedules: 5}}
-	j.Points, j.Shrink = true, 50
-	r, err := Execute(t.Context(), j, nil)
-	if raceEnabled && err != nil {
-		return
-	}
-	if err != nil || r.Verdict == Clean || len(r.Points) != r.Preemptions {
-		t.Errorf("%v, %+v", err, r)
-	}
-}

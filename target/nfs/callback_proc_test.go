@@ -76,6 +76,7 @@ func (m *mounted) returned(cur *kernel.Task, fail func(string, ...any)) {
 	for m.clp.ClCount.Peek() > 1 { // the state manager has a reference while it is at work
 		kernel.Msleep(cur, 1)
 	}
+	kernel.Msleep(cur, 10) // what has been answered is given back
 	if n := len(m.clp.Delegreturns()); n != 2 {
 		fail("%d delegations returned", n)
 	}
