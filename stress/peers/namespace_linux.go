@@ -150,12 +150,3 @@ func loopbackUp() error {
 	}
 	return nil
 }
-
-// lastLines is the end of a program's noise, in one line.
-func lastLines(b []byte) string {
-	b = bytes.TrimSpace(b)
-	if len(b) > 400 {
-		b = b[len(b)-400:]
-	}
-	return string(bytes.ReplaceAll(b, []byte("\n"), []byte("; ")))
-}

@@ -76,6 +76,15 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return string(b), nil
 }
 
+// lastLines is the end of a program's noise, in one line.
+func lastLines(b []byte) string {
+	b = bytes.TrimSpace(b)
+	if len(b) > 400 {
+		b = b[len(b)-400:]
+	}
+	return string(bytes.ReplaceAll(b, []byte("\n"), []byte("; ")))
+}
+
 // eventually asks until the answer is yes, at most for limit.
 func eventually(ctx context.Context, limit time.Duration, ask func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
