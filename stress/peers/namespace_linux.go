@@ -30,7 +30,7 @@ type line struct {
 
 // isolated runs body in a process of its own that has a network of its own, with nothing but the loopback interface,
 // and a /run of its own. The process is this program once more: Main is what it does first of all. It is killed when
-// this one ends.
+// this one ends, and with it all that it has started.
 func isolated(name string, body func(ctx context.Context, c *Checks) error) func(context.Context, *Checks) error {
 	bodies[name] = body
 	return func(ctx context.Context, c *Checks) error {
@@ -40,7 +40,7 @@ func isolated(name string, body func(ctx context.Context, c *Checks) error) func
 		cmd := exec.CommandContext(ctx, "/proc/self/exe")
 		cmd.Env = append(os.Environ(), Inside+"="+name)
 		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+			Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
 		}
 		opt, err := json.Marshal(line{Options: &c.Options})
 		if err != nil {
