@@ -20,7 +20,7 @@ ACTION := $(GO) tool -modfile=tools/actionlint.mod actionlint
 .DEFAULT_GOAL := help
 .PHONY: help stress explore test race presubmit lint format calibrate bench bench-rpc bench-race endure mutants soak soak-race fuzz fuzz-list oss-fuzz-local readme \
 	audit conformance peers peers-spin install-peers-spin install-peers-libfuzzer install-peers-rpcbind install-peers-rpcgen \
-	install-peers-libnfs install-peers-kernel browser-test install-browser
+	install-peers-statd install-peers-libnfs install-peers-kernel browser-test install-browser
 
 help: ## print this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -100,7 +100,7 @@ readme: ## write the generated tables of the README anew
 conformance: ## play what four real kernels were sent to the port, and compare octet by octet
 	$(STRESS) conformance $(ARGS)
 
-peers: ## hold the services against rpcgen, rpcbind, libnfs, a real kernel and SPIN (root; each needs its install-peers-...)
+peers: ## hold the services against rpcgen, rpcbind, rpc.statd, libnfs, a real kernel and SPIN (root; each needs its install-peers-...)
 	$(STRESS) peers $(ARGS)
 
 peers-spin: ## compare the explorer with SPIN on the same programs (needs install-peers-spin)
@@ -117,6 +117,9 @@ install-peers-rpcbind: ## rpcbind and rpcinfo, to talk to `stress serve` (Debian
 
 install-peers-rpcgen: ## rpcgen, libtirpc and a C compiler, for peers (Debian, root)
 	apt-get install -y --no-install-recommends rpcsvc-proto libtirpc-dev gcc libc6-dev
+
+install-peers-statd: ## rpc.statd, sm-notify and rpcbind, for peers (Debian, root; its services are not to run on this host)
+	apt-get install -y --no-install-recommends nfs-common rpcbind
 
 install-peers-libnfs: ## libnfs, a C compiler and rpcbind, for peers (Debian, root)
 	apt-get install -y --no-install-recommends libnfs-dev gcc libc6-dev rpcbind

@@ -238,7 +238,7 @@ func (st *stage) reboots(ctx context.Context) error {
 	}
 	status, err := st.nlm4(ctx, lockd.NLMPROC_LOCK, "f3", 5000)
 	st.that(err == nil && status == lockd.NLM_LCK_DENIED_GRACE_PERIOD, "a lockd that was restarted is in grace", "status %d, %v", status, err)
-	if err := notifyReboot(ctx, guestIP+":4047", hostIP); err != nil {
+	if err := notifyReboot(ctx, hostIP+":700", guestIP+":4047", hostIP, 7); err != nil {
 		return err
 	}
 	var last uint32
@@ -250,14 +250,15 @@ func (st *stage) reboots(ctx context.Context) error {
 	return <-held
 }
 
-// notifyReboot tells a status monitor that a host rebooted: SM_NOTIFY, program 100024 version 1 procedure 6.
-func notifyReboot(ctx context.Context, statd, host string) error {
-	rpc, err := rpcclient.Dial(ctx, "udp", statd, rpcclient.Options{Local: hostIP + ":700", Cred: rpcclient.Sys(0, "host", 0, 0)})
+// notifyReboot tells a status monitor, from an address, that a host has rebooted and now counts state: SM_NOTIFY,
+// program 100024 version 1 procedure 6.
+func notifyReboot(ctx context.Context, from, statd, host string, state uint32) error {
+	rpc, err := rpcclient.Dial(ctx, "udp", statd, rpcclient.Options{Local: from, Cred: rpcclient.Sys(0, "host", 0, 0)})
 	if err != nil {
 		return err
 	}
 	defer rpc.Close()
-	_, err = rpc.Call(ctx, 100024, 1, 6, append(opaque([]byte(host)), words(7)...))
+	_, err = rpc.Call(ctx, 100024, 1, 6, append(opaque([]byte(host)), words(state)...))
 	return err
 }
 

@@ -119,13 +119,22 @@ func inside(name string, tell func(Check)) error {
 	return body(context.Background(), &Checks{Options: *l.Options, tell: tell})
 }
 
-// furnish makes the new namespaces habitable: mounts stay private, /run is empty, loopback is up.
+// nfsSettings is where programs of NFS tell the kernel what they know, such as how often the machine was up.
+const nfsSettings = "/proc/sys/fs/nfs"
+
+// furnish makes the new namespaces habitable: mounts stay private, /run is empty, the kernel's settings of NFS cannot
+// be reached (they are the host's), loopback is up.
 func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
 	if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mounting /run: %w", err)
+	}
+	if _, err := os.Stat(nfsSettings); err == nil {
+		if err := syscall.Mount("tmpfs", nfsSettings, "tmpfs", syscall.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("mounting over %s: %w", nfsSettings, err)
+		}
 	}
 	return loopbackUp()
 }

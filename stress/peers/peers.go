@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// Package peers holds the services of the port against programs that none of us wrote: rpcbind and rpcinfo, libnfs,
-// the decoders that rpcgen makes, and a Linux kernel in an emulator. Each runs in network and mount namespaces of its
-// own, on addresses that nobody else sees.
+// Package peers holds the services of the port against programs that none of us wrote: rpcbind and rpcinfo, rpc.statd,
+// libnfs, the decoders that rpcgen makes, and a Linux kernel in an emulator. Each runs in network and mount namespaces
+// of its own, on addresses that nobody else sees.
 package peers
 
 import (
@@ -27,7 +27,7 @@ type Peer struct {
 }
 
 // All lists the peers, the quick ones first.
-func All() []*Peer { return []*Peer{rpcgenPeer, rpcbindPeer, libnfsPeer, kernelPeer} }
+func All() []*Peer { return []*Peer{rpcgenPeer, rpcbindPeer, statdPeer, libnfsPeer, kernelPeer} }
 
 // Find returns the peer of that name. The error names all there are.
 func Find(name string) (*Peer, error) {

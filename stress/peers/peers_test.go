@@ -40,7 +40,7 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: %+v, told of %d", tc.name, r, told)
 		}
 	}
-	if _, err := Find("tlc"); err == nil || !strings.Contains(err.Error(), "there are rpcgen, rpcbind, libnfs, kernel") {
+	if _, err := Find("tlc"); err == nil || !strings.Contains(err.Error(), "there are rpcgen, rpcbind, statd, libnfs, kernel") {
 		t.Errorf("%v", err)
 	}
 }

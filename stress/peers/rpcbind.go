@@ -48,7 +48,7 @@ func runRpcbind(ctx context.Context, c *Checks) error {
 	if err := s.stop(); err != nil {
 		return err
 	}
-	list, err := registered(ctx)
+	list, err := registered(ctx, nlm)
 	if err != nil {
 		return err
 	}
@@ -83,15 +83,15 @@ func startRpcbind(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// registered asks rpcinfo for lock managers: lines "vers proto port", sorted.
-func registered(ctx context.Context) ([]string, error) {
+// registered asks rpcinfo for a program, by its number: lines "vers proto port", sorted.
+func registered(ctx context.Context, program string) ([]string, error) {
 	out, err := output(ctx, "rpcinfo", "-p", "127.0.0.1")
 	if err != nil {
 		return nil, err
 	}
 	var list []string
 	for l := range strings.Lines(out) {
-		if f := strings.Fields(l); len(f) >= 4 && f[0] == nlm {
+		if f := strings.Fields(l); len(f) >= 4 && f[0] == program {
 			list = append(list, strings.Join(f[1:4], " "))
 		}
 	}
@@ -113,7 +113,7 @@ func wanted(s *served) []string {
 
 // seenFromOutside looks at lockd with rpcinfo.
 func (c *Checks) seenFromOutside(ctx context.Context, s *served) error {
-	list, err := registered(ctx)
+	list, err := registered(ctx, nlm)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (c *Checks) rpcbindDies(ctx context.Context, rb **process) error {
 		return err
 	}
 	defer func() { _ = s.stop() }()
-	list, err := registered(ctx)
+	list, err := registered(ctx, nlm)
 	if err != nil {
 		return err
 	}
