@@ -208,8 +208,8 @@ func (s *nlmSession) main(cur *kernel.Task, w *scenario.World) {
 	for _, t := range tasks {
 		kernel.Join(cur, t)
 	}
-	for s.async && s.v.AsyncPending(s.late) > 0 {
-		kernel.Msleep(cur, 1) // the file system still has to say what it thinks of the last requests
+	if s.async {
+		scenario.SettleLocks(cur, s.v, s.late)
 	}
 	for _, inode := range s.v.PeekInodes() {
 		if n := len(inode.PeekLocks()); n > 0 && s.wrong == "" {

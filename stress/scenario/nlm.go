@@ -214,22 +214,21 @@ func (h *lockHosts) end(cur *kernel.Task) {
 	for _, c := range h.lockers {
 		c.close(cur)
 	}
-	h.settle(cur)
+	if h.w.P.Get("async") == 1 {
+		SettleLocks(cur, h.w.Lockd.Fs, h.files...)
+	}
 	h.excuse()
 }
 
-// settle waits until the file system has answered all that lockd asked it, which lockd may not have waited for, and its
-// clock is not set any more.
-func (h *lockHosts) settle(cur *kernel.Task) {
-	if h.w.P.Get("async") == 0 {
-		return
-	}
+// SettleLocks waits until a file system that answers later has answered all that lockd asked it about these files, which
+// lockd may not have waited for, and its clocks are not set any more.
+func SettleLocks(cur *kernel.Task, v *fs.VFS, files ...*fs.Inode) {
 	pending := func(o *kernel.Obj) bool { return strings.HasPrefix(o.Name(), "plock_op") }
-	for slices.ContainsFunc(h.w.M.LiveObjects(), pending) {
+	for slices.ContainsFunc(cur.Machine().LiveObjects(), pending) {
 		pause(cur, 2)
 	}
-	for _, inode := range h.files {
-		for !h.w.Lockd.Fs.AsyncIdle(inode) {
+	for _, inode := range files {
+		for !v.AsyncIdle(inode) {
 			pause(cur, 2)
 		}
 	}
