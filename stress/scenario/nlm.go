@@ -214,7 +214,7 @@ func (h *lockHosts) end(cur *kernel.Task) {
 	for _, c := range h.lockers {
 		c.close(cur)
 	}
-	if h.w.P.Get("async") == 1 {
+	if h.w.P.Get("async") > 0 {
 		SettleLocks(cur, h.w.Lockd.Fs, h.files...)
 	}
 	h.excuse()

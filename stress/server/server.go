@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
@@ -85,7 +86,9 @@ func Run(ctx context.Context, cfg Config, ready func([]Endpoint)) (out *Outcome,
 	m := kernel.NewFree()
 	defer m.Close()
 	s.subject.M = m
-	opt := kernel.Options{Watchdog: math.MaxInt64 / 2_000_000, ReusePages: true} // it may serve for years
+	opt := kernel.Options{ // it may serve for years
+		Seed: rand.Uint64(), Watchdog: math.MaxInt64 / 2_000_000, ReusePages: true,
+	}
 	oracle.Install(&s.subject, &opt)
 	res := m.Run(nil, opt, "main", s.main)
 	s.out.Findings = res.Findings

@@ -68,7 +68,7 @@ type Options struct {
 	// NameOps fills Result.Ops. Sim only.
 	NameOps bool
 
-	// Seed drives the noise of the free back end.
+	// Seed drives the noise of the free back end, and its random numbers.
 	Seed uint64
 	// Noise is the probability, in 1/65536, that a visible operation of a free task lets others go first.
 	Noise uint32
@@ -263,13 +263,16 @@ func (m *Machine) Jiffies() Jiffies {
 }
 
 // RandomU32 returns a number from the machine's own generator; in sim the n-th draw of a task is the same
-// in every run. C: prandom_u32, lib/random32.c.
+// in every run, on the free back end in every run with one Options.Seed. C: prandom_u32, lib/random32.c.
 //
 //go:norace
 func (m *Machine) RandomU32() uint32 {
 	if t := m.b.here(); t != nil {
 		t.rng++
-		return uint32(mix(t.path+t.rng) >> 32)
+		if m.sim != nil {
+			return uint32(mix(t.path+t.rng) >> 32)
+		}
+		return uint32(mix(mix(m.opt.Seed)+t.path+t.rng) >> 32)
 	}
 	m.rng = mix(m.rng)
 	return uint32(m.rng >> 32)
