@@ -146,6 +146,7 @@ func TestSecondNet(t *testing.T) {
 		if !w.Grace.LocksInGrace(w.LockdNet(w.nets[1]).GraceNet) {
 			fail("second net left grace with the first")
 		}
+		kernel.Msleep(cur, 1) // the thread may be about to release a socket, and with it the port
 		if err := w.LockdUp(cur, w.nets[0]); err != 0 || w.NlmsvcRqst.RqServer != serv {
 			fail("first net up again: %s", kernel.ErrName(err))
 		}

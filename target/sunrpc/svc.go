@@ -672,12 +672,17 @@ func svcCreate(_ *kernel.Task, rpc *Sunrpc, prog *SvcProgram, bufsize, npools ui
 	return serv
 }
 
-// svcFreePools frees the pools, which C has in one array.
+// svcFreePools frees the pools, which C has in one array, when nobody walks their threads any more.
+//
+// Differs: 3.19 frees them at once. A transport that svc_revisit enqueues can be taken off its pool and closed, and its
+// service destroyed, while svc_xprt_do_enqueue goes on through sp_all_threads (ours; FuzzStartup found it).
 //
 // C: svc_destroy (kfree of sv_pools), net/sunrpc/svc.c
 func svcFreePools(serv *SvcServ) {
 	for _, pool := range serv.SvPools {
-		kernel.Kfree(pool)
+		if pool != nil {
+			kernel.KfreeRcu(pool)
+		}
 	}
 }
 

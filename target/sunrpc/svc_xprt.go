@@ -322,8 +322,9 @@ func svcXprtHasSomethingToDo(xprt *SvcXprt) bool {
 // context; takes RqLock, SpLock. The caller has a reference or holds the transport's list.
 //
 // Differs: wakes inside the RCU read section, which is what keeps the thread alive; 3.19 left it before
-// (22700f3c6df5). Has a full barrier before it looks for an idle thread again: a CPU may read RQ_BUSY before others
-// see what it has just queued, x86 too, since giving back a spinlock is a plain store (ours).
+// (22700f3c6df5). The section goes on to the end, and keeps the pool; 3.19 begins another one when it looks again (see
+// svcFreePools). Has a full barrier before it looks for an idle thread again: a CPU may read RQ_BUSY before others see
+// what it has just queued, x86 too, since giving back a spinlock is a plain store (ours).
 //
 // C: svc_xprt_do_enqueue, net/sunrpc/svc_xprt.c
 func svcXprtDoEnqueue(xprt *SvcXprt) {
@@ -336,8 +337,8 @@ func svcXprtDoEnqueue(xprt *SvcXprt) {
 	m := xprt.Machine()
 	pool := SvcPoolForCpu(xprt.XptServer, m.GetCpu())
 	pool.SpStats.Packets.Inc()
+	m.RcuReadLock()
 	for queued := false; ; queued = true {
-		m.RcuReadLock()
 		for rqstp := pool.SpAllThreads.FirstRcu(); rqstp != nil; rqstp = pool.SpAllThreads.NextRcu(&rqstp.RqAll) {
 			if rqstp.RqFlags.TestBit(RQ_BUSY) {
 				continue
@@ -358,7 +359,6 @@ func svcXprtDoEnqueue(xprt *SvcXprt) {
 			m.PutCpu()
 			return
 		}
-		m.RcuReadUnlock()
 		if queued {
 			break
 		}
@@ -368,6 +368,7 @@ func svcXprtDoEnqueue(xprt *SvcXprt) {
 		pool.SpLock.UnlockBH()
 		m.SmpMb()
 	}
+	m.RcuReadUnlock()
 	m.PutCpu()
 }
 
