@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -264,29 +265,45 @@ func (w *World) finish(cur *kernel.Task) {
 // drain takes what is left in the socket and files it under the request that it claims to answer.
 func (c *client) drain() {
 	sk := c.conn.Sock()
-	for {
-		var b []byte
-		if c.prot == sock.IPPROTO_UDP {
+	if c.prot == sock.IPPROTO_UDP {
+		for {
 			skb, err := sk.RecvDatagram()
 			if err != 0 {
 				return
 			}
-			b = append(b, skb.Octets()...)
+			c.late(skb.Octets())
 			sock.FreeSkb(skb)
-		} else {
-			var buf [512]byte
-			n := sk.RecvMsg([][]byte{buf[:]}, sock.MSG_DONTWAIT)
-			if n <= 0 {
-				return
-			}
-			if b = buf[:n]; n > 4 {
-				b = b[4:] // the marker: an answer too many is as wrong with it as without
-			}
 		}
-		x := c.asked(b)
-		if x == nil {
-			x = c.xs[len(c.xs)-1]
-		}
-		x.Replies = append(x.Replies, append([]byte(nil), b...))
 	}
+	var left []byte
+	for {
+		var buf [4096]byte
+		n := sk.RecvMsg([][]byte{buf[:]}, sock.MSG_DONTWAIT)
+		if n <= 0 {
+			break
+		}
+		left = append(left, buf[:n]...)
+	}
+	for len(left) > 0 {
+		if len(left) < 4 { // not even a mark
+			c.late(left)
+			return
+		}
+		n := int(binary.BigEndian.Uint32(left) &^ (1 << 31))
+		if n > len(left)-4 && sk.Machine().Departed(kernel.DecideTimer) > 0 {
+			return // the service has closed the connection before the client came to read all of it
+		}
+		n = min(n, len(left)-4)
+		c.late(left[4 : 4+n])
+		left = left[4+n:]
+	}
+}
+
+// late files an answer that was not waited for.
+func (c *client) late(b []byte) {
+	x := c.asked(b)
+	if x == nil {
+		x = c.xs[len(c.xs)-1]
+	}
+	x.Replies = append(x.Replies, bytes.Clone(b))
 }

@@ -357,7 +357,7 @@ func (w *World) endOfClient(cur *kernel.Task, c *client, end int) {
 	switch n := c.conn.Read(cur, buf[:], c.wait); {
 	case n > 0:
 		w.report("reply", "an answer to what deserves none", fmt.Sprintf("%s: % x", c.name, buf[:n]))
-	case n == -kernel.ETIMEDOUT:
+	case n == -kernel.ETIMEDOUT && w.M.Departed(kernel.DecideTimer) == 0: // else it may be the client's patience
 		w.report("reply", "a connection stays open that must be closed", c.name)
 	}
 }
