@@ -176,7 +176,7 @@ func raceFunc(text string) string {
 			fn = fn[i+2:]
 		}
 		switch pkg {
-		case "sunrpc", "lockd", "nfs":
+		case "sunrpc", "lockd", "nfs", "fs":
 			return fn
 		}
 		if best == "" && pkg != "kernel" {

@@ -9,6 +9,7 @@ package kernel
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -481,12 +482,15 @@ func shortFile(file string) string {
 	return file[strings.LastIndex(file, "/")+1:]
 }
 
+// portRooms are the packages whose panics are the target's, not the suite's.
+var portRooms = []string{"sunrpc", "lockd", "nfs", "fs", "sock"}
+
 // targetFunc is the name, without its package, of the innermost function of the port on the stack.
 //
 //go:norace
 func targetFunc(stack []Frame) string {
 	for _, f := range stack {
-		if pkg, fn, ok := strings.Cut(f.Func, "."); ok && (pkg == "sunrpc" || pkg == "lockd" || pkg == "nfs" || pkg == "sock") {
+		if pkg, fn, ok := strings.Cut(f.Func, "."); ok && slices.Contains(portRooms, pkg) {
 			if i := strings.LastIndex(fn, ")."); i >= 0 {
 				fn = fn[i+2:]
 			}
