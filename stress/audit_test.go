@@ -21,7 +21,7 @@ func TestAuditUse(t *testing.T) {
 		{"audit --all --for 1m", "--all and --for are both given; choose one"},
 		{"audit --only nope", `--only: unknown mutant "nope"`},
 		{"audit sites points mutants sites", `"sites" is one argument too many`},
-		{"peers tlc", `there is no peer "tlc": there are rpcgen, rpcbind, libnfs, kernel, and spin`},
+		{"peers tlc", `there is no peer "tlc": there are rpcgen, rpcbind, statd, libnfs, kernel, and spin`},
 		{"peers rpcgen --messages 7", "--messages 7: too few to say anything"},
 		{"peers spin tlc", `"tlc" is one argument too many`},
 		{"peers spin --each 0s", "--each 0s: not a time to search"},
