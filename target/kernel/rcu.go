@@ -122,11 +122,12 @@ func (m *Machine) CallRcu(o *Obj, fn func()) {
 	r.g.lock(m)
 	r.gen++
 	cb := &rcuCallback{fn: fn, waitFor: r.readers, gen: r.gen, late: late}
-	if cb.waitFor > 0 {
+	over := cb.waitFor == 0 // asked under the guard: behind it, the last reader may be the one who raises it
+	if !over {
 		r.pending = append(r.pending, cb)
 	}
 	r.g.unlock(m)
-	if cb.waitFor == 0 {
+	if over {
 		r.raise(cb)
 	}
 }

@@ -66,6 +66,34 @@ func TestRcuGracePeriod(t *testing.T) {
 	})
 }
 
+// TestRcuOnce: a callback runs once, also if the last reader leaves while call_rcu is about to return.
+func TestRcuOnce(t *testing.T) {
+	const calls = 20_000
+	var ran atomic.Int64
+	r := NewFree().Run(nil, Options{}, "main", func(cur *Task) {
+		m := cur.Machine()
+		b := newBox(m)
+		reader := func(*Task) {
+			for range calls {
+				m.RcuReadLock()
+				m.RcuReadUnlock()
+			}
+		}
+		spawn(cur, reader, reader, reader, func(*Task) {
+			for range calls {
+				m.CallRcu(&b.Obj, func() { ran.Add(1) })
+			}
+		})()
+		until(cur, func() bool { return ran.Load() >= calls })
+		m.SynchronizeRcu(cur)
+		Kfree(b)
+	})
+	wantClean(t, "free", r)
+	if n := ran.Load(); n != calls {
+		t.Errorf("%d calls ran %d times", calls, n)
+	}
+}
+
 // TestRcuWaitsNoLonger: a section that begins after call_rcu does not hold the callback up.
 func TestRcuWaitsNoLonger(t *testing.T) {
 	m := NewSim()
