@@ -131,6 +131,14 @@ const hurry = kernel.HZ / 10
 // grantTimeout is how long a client waits for a lock. lockd may have to call it more than once.
 const grantTimeout = 100 * kernel.HZ
 
+// patience is how long the client waits for GRANTED.
+func (c *locker) patience() kernel.Jiffies {
+	if c.h.early {
+		return 2 * kernel.HZ // lockd may never call
+	}
+	return grantTimeout
+}
+
 // lockHosts is the clients of a lock scenario and the files that they lock.
 type lockHosts struct {
 	w       *World
@@ -681,10 +689,6 @@ func (c *locker) release(cur *kernel.Task, inode *fs.Inode) history.Status {
 // session locks the client's range of a file, tests it and gives it back. Every second client tries without waiting
 // first, or has no patience. False if lockd is gone.
 func (c *locker) session(cur *kernel.Task, inode *fs.Inode) bool {
-	patience := grantTimeout
-	if c.h.early {
-		patience = 2 * kernel.HZ // lockd may never call
-	}
 	odd := c.svid%2 == 1
 	hasty := odd && c.h.w.P.Get("cancel") == 1
 	st := history.Denied
@@ -697,7 +701,7 @@ func (c *locker) session(cur *kernel.Task, inode *fs.Inode) bool {
 	switch {
 	case st == history.Blocked && hasty:
 		c.giveUp(cur, inode)
-	case st == history.Blocked && !c.await(cur, patience):
+	case st == history.Blocked && !c.await(cur, c.patience()):
 		if !c.h.early && !c.h.disturbed() {
 			c.h.w.report("locks", "a client that waits for a lock is never called", c.name)
 		}

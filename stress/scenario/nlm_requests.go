@@ -79,11 +79,7 @@ func (c *locker) rare(cur *kernel.Task) {
 		c.want1(cur, a.lock(0, 10, true), granted)
 		c.want1(cur, b.waits(0, 10), wire.NLM4_BLOCKED)
 		c.unlock(cur, a)
-		wait := grantTimeout
-		if c.h.early {
-			wait = c.wait
-		}
-		c.pump(cur, wait, func() bool { return c.results > 0 })
+		c.pump(cur, c.patience(), func() bool { return c.results > 0 })
 		if st, _ := c.testRange(cur, other.lock(0, 10, true)); st == denied {
 			c.complain("locks", "a client that has rejected a lock has it", "")
 		}
