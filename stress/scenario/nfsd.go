@@ -186,7 +186,7 @@ var carelessAdmin = &Scenario{
 	Name: "careless-admin",
 	Doc:  "a thread is started by hand while an administrator sets the number of threads to 0",
 	Params: []Param{
-		{Name: "mutex", Doc: "the administrator 1: takes the service mutex; 0: does not", Default: 1, Max: 1},
+		{Name: "mutex", Doc: "the administrator 1: takes the service mutex; 0: does not", Default: 1, Max: 1, Defect: true},
 	},
 	Main: func(cur *kernel.Task, w *World) {
 		d := w.newNfsd(cur, "nlmsvc_mutex", true)

@@ -10,6 +10,7 @@ package scenario
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"sort"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type Param struct {
 	Name, Doc         string
 	Default, Min, Max int
 	Amount            bool // less of it is less work
+	Defect            bool // a value other than the default turns a known defect of the target on
 }
 
 // Params are values for the parameters of a scenario. The zero value leaves all to their defaults.
@@ -140,6 +142,17 @@ func (s *Scenario) ParseParams(text string) (Params, error) {
 	return p, nil
 }
 
+// Unusual are those of the parameters, in the form of Params.String, that are not the defaults.
+func (s *Scenario) Unusual(p Params) string {
+	var q Params
+	for _, x := range s.Params {
+		if n := p.Get(x.Name); n != x.Default {
+			q = q.With(x.Name, n)
+		}
+	}
+	return q.String()
+}
+
 // Smaller are the parameters with which the scenario does less work than with p, the boldest first: one amount at its
 // least, one amount halved.
 func (s *Scenario) Smaller(p Params) []Params {
@@ -155,6 +168,31 @@ func (s *Scenario) Smaller(p Params) []Params {
 		}
 	}
 	return append(least, half...)
+}
+
+// Draw is p with each parameter left as it is or drawn anew, but for those that fixed names and those that turn a known
+// defect on. It draws as often for any p and fixed, so that neither changes the other parameters.
+func (s *Scenario) Draw(r *rand.Rand, p Params, fixed map[string]bool) Params {
+	for _, x := range s.Params {
+		keep, value := r.IntN(2) == 0, logUniform(r, x.Min, x.Max)
+		if !keep && !fixed[x.Name] && !x.Defect {
+			p = p.With(x.Name, value)
+		}
+	}
+	return p
+}
+
+// logUniform draws from low to high; where there is much to choose from small numbers are likelier.
+func logUniform(r *rand.Rand, low, high int) int {
+	span := high - low
+	if span <= 8 {
+		return low + r.IntN(span+1)
+	}
+	bits := 0
+	for 1<<bits <= span {
+		bits++
+	}
+	return low + min(r.IntN(1<<(1+r.IntN(bits))), span)
 }
 
 func (s *Scenario) param(name string) *Param {

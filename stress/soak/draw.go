@@ -36,9 +36,6 @@ type drawer struct {
 	base      []scenario.Params
 }
 
-// planted are parameters that turn a known defect on: a scenario that has one keeps its default.
-var planted = map[string]bool{"careless-admin/mutex": true}
-
 func newDrawer(cfg Config) (*drawer, error) {
 	d := &drawer{seed: cfg.Seed}
 	for _, name := range cfg.Scenarios {
@@ -79,15 +76,8 @@ const (
 func (d *drawer) draw(n uint64) Draw {
 	r := rand.New(rand.NewPCG(d.seed, n))
 	i := r.IntN(len(d.scenarios))
-	s, p := d.scenarios[i], d.base[i]
-	for _, x := range s.Params {
-		// Half of the time a default stays. The draw is made whether it is used or not, so that a fixed parameter does
-		// not change the others.
-		keep, value := r.IntN(2) == 0, logUniform(r, x.Min, x.Max)
-		if !keep && !d.fixed[i][x.Name] && !planted[s.Name+"/"+x.Name] {
-			p = p.With(x.Name, value)
-		}
-	}
+	s := d.scenarios[i]
+	p := s.Draw(r, d.base[i], d.fixed[i])
 	draw := Draw{
 		Scenario: s.Name, Params: p.String(), scenario: s, params: p,
 		Procs: min(1<<r.IntN(4), maxProcs), TimeScale: int64(min(1<<r.IntN(8), maxTimeScale)), Seed: r.Uint64(),
@@ -96,17 +86,4 @@ func (d *drawer) draw(n uint64) Draw {
 		draw.Noise = 1 << (k - 2)
 	}
 	return draw
-}
-
-// logUniform draws from low to high; where there is much to choose from small numbers are likelier.
-func logUniform(r *rand.Rand, low, high int) int {
-	span := high - low
-	if span <= 8 {
-		return low + r.IntN(span+1)
-	}
-	bits := 0
-	for 1<<bits <= span {
-		bits++
-	}
-	return low + min(r.IntN(1<<(1+r.IntN(bits))), span)
 }
