@@ -73,7 +73,8 @@ feedback, which build on all that they have run, then run that part again.`,
 	fs.StringVar(&f.params, "params", "", "parameters of the scenario, `k=v,...`")
 	fs.StringVar(&f.mutant, "mutant", "", "plant this bug: a mutant's `ID`, or a patch file")
 	fs.StringVar(&f.era, "era", "", "era of the core (default: that of the mutant, else the tree's)")
-	fs.StringSliceVar(&f.e.Searches, "search", nil, "searches in place of the usual ones, with commas")
+	fs.StringSliceVar(&f.e.Searches, "search", nil, "searches in place of the usual ones, with "+
+		"commas; pct+timer=1 is one in whose runs that may happen")
 	fs.StringVar(&f.e.Faults, "faults", "", "what else may happen in a run, and how often, `KIND=N,...`: timer, "+
 		"spurious, alloc, read, rcu, signal; a search each")
 	fs.BoolVar(&f.detect, "detect", false, "report data races as well")

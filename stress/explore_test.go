@@ -25,6 +25,8 @@ func TestExploreWrongUse(t *testing.T) {
 		{"lockd-start --params clients=9", "lockd-start: clients=9 is not in 1..3"},
 		{"lsr --search dfs", `unknown chooser "dfs"; choose `},
 		{"lsr --search bounded:n=2", `search "bounded:n=2": it goes from no preemption upwards by itself; write bounded`},
+		{"lsr --search pos+meteor=1", `search "pos+meteor=1": faults: "meteor=1" is no budget; write KIND=NUMBER with `},
+		{"lsr --search bounded+timer=1", `search "bounded+timer=1": it goes through preemptions and not through faults; write dpor+timer=1`},
 		{"lsr --faults meteor=1", `faults: "meteor=1" is no budget; write KIND=NUMBER with a KIND of alloc, `},
 		{"lsr --shard 5/4 --seed 1 --schedules 9", "--shard 5/4: names no part; write 1/4 up to 4/4"},
 		{"lsr --shard 1/4 --seed 1", "--shard 1/4: parts of one whole have one seed and one budget; give --seed and "},

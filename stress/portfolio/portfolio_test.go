@@ -119,6 +119,25 @@ func TestProof(t *testing.T) {
 	}
 }
 
+// TestSearchWithFaults: a search that names its faults does what the one of that name does that faults for all bring.
+func TestSearchWithFaults(t *testing.T) {
+	j := ask("lockd-start", 100, 2)
+	j.Explore.Searches, j.Explore.Faults = []string{"pct"}, "timer=1"
+	search := func() *job.Search {
+		s := named(explored(t, j).Explored.Searches, "pos+timer=1")
+		if s == nil {
+			t.Fatal("there is no such search")
+		}
+		s.Spent = 0
+		return s
+	}
+	all := search()
+	j.Explore.Searches, j.Explore.Faults, j.Explore.Schedules = []string{"pos+timer=1"}, "", all.Schedules
+	if own := search(); all.Schedules == 0 || all.Traces == 0 || !reflect.DeepEqual(all, own) {
+		t.Errorf("%+v, want %+v", own, all)
+	}
+}
+
 // TestShards: the shards of an exploration add up to the whole.
 func TestShards(t *testing.T) {
 	j := ask("cont(5)", 2001, 2)

@@ -4,6 +4,7 @@ package portfolio
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
@@ -55,7 +56,13 @@ func (x *explorer) open() ([]*lane, error) {
 	base.Causal = true
 	var lanes []*lane
 	for _, name := range names {
-		lanes = append(lanes, &lane{name: name, search: name, opt: base})
+		l := &lane{name: name, opt: base}
+		var own string
+		l.search, own, _ = strings.Cut(name, "+")
+		if l.opt.Faults, err = explore.ParseBudgets(own); err != nil {
+			return nil, refuse("search %q: %v", name, err)
+		}
+		lanes = append(lanes, l)
 	}
 	for kind, n := range budgets {
 		for _, name := range faulty {
@@ -87,6 +94,9 @@ func (x *explorer) equip(l *lane, sum int) error {
 	l.shard = shard{0, 1}
 	share := max(e.Schedules*l.weight/sum, min(1, e.Schedules))
 	switch {
+	case l.search == boundedSearch && l.faults() > 0:
+		return refuse("search %q: it goes through preemptions and not through faults; write dpor+%s", l.name,
+			explore.BudgetsText(l.opt.Faults))
 	case l.search == boundedSearch:
 		l.serial = &bounded{b: explore.Bounded{Bound: mostPreemptions, Again: true}}
 	case l.search == exhaustiveSearch && l.faults() == 0:
