@@ -132,11 +132,14 @@ func (r *Result) found(f *kernel.Finding) {
 // draw renders the recorded run; the file names in it are the caller's business.
 func (r *Result) draw(m *kernel.Machine, res *kernel.Result, f *kernel.Finding) {
 	failure := &report.Failure{
-		Scenario: r.Job.Scenario, Finding: f, Events: res.Events, Pending: res.Pending,
+		Scenario: r.Job.Scenario, Finding: f, Events: res.Events, Pending: res.Pending, Unusual: r.unusual(),
 		Mutant: r.Job.Mutant, Era: r.Job.Era, Backend: r.Job.Backend, Chooser: r.FoundBy, Seed: r.Job.Seed,
 		Steps: res.Steps, Preemptions: r.Preemptions, Schedule: SchedulePlaceholder,
 		Params: cmp.Or(r.Params, r.Job.Params), FailAt: r.Job.FailAt, Decisions: res.Decisions, Dump: report.Dump(m, res),
 		Depth: r.Depth, Constraints: r.Constraints,
+	}
+	if r.Job.late() {
+		failure.Memory = r.Job.Memory
 	}
 	var text, page strings.Builder
 	report.Text(&text, failure)
@@ -147,6 +150,15 @@ func (r *Result) draw(m *kernel.Machine, res *kernel.Result, f *kernel.Finding) 
 		}
 		r.HTML = page.String()
 	}
+}
+
+// unusual are the parameters of the run that are not the scenario's defaults.
+func (r *Result) unusual() string {
+	t, err := FindTarget(r.Job.Scenario, cmp.Or(r.Params, r.Job.Params))
+	if err != nil {
+		return ""
+	}
+	return t.Unusual
 }
 
 // SchedulePlaceholder stands in a trace for the name of the schedule file, which the caller chooses.

@@ -16,6 +16,8 @@ import (
 type Target struct {
 	Name   string
 	Params string // canonical, with all defaults
+	// Unusual are those of the parameters that are not the defaults.
+	Unusual string
 	Tiny   bool   // a program, which has no parameters and the sim back end only
 	run    func(m *kernel.Machine, ch kernel.Chooser, opt kernel.Options) *kernel.Result
 	// smaller are the targets with a smaller workload; nil: there are none.
@@ -45,7 +47,7 @@ func FindTarget(name, params string) (*Target, error) {
 
 // loaded is a scenario with parameters.
 func loaded(s *scenario.Scenario, p scenario.Params) *Target {
-	t := &Target{Name: s.Name, Params: p.String()}
+	t := &Target{Name: s.Name, Params: p.String(), Unusual: s.Unusual(p)}
 	t.run = func(m *kernel.Machine, ch kernel.Chooser, opt kernel.Options) *kernel.Result {
 		return s.Run(m, ch, p, opt)
 	}

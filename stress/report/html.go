@@ -168,7 +168,8 @@ func newPage(f *Failure) *page {
 // facts is all that the run depends on, and how big it is.
 func facts(f *Failure) []fact {
 	all := []fact{
-		{"mutant", f.Mutant}, {"era", f.Era}, {"parameters", f.Params}, {"back end", f.Backend}, {"chooser", f.Chooser},
+		{"mutant", f.Mutant}, {"era", f.Era}, {"parameters", f.Params}, {"back end", f.Backend}, {"memory", f.Memory},
+		{"chooser", f.Chooser},
 		{"seed", strconv.FormatUint(f.Seed, 10)}, {"steps", strconv.Itoa(f.Steps)},
 		{"preemptions", strconv.Itoa(f.Preemptions)}, {"faults", f.faults()}, {"depth", positive(f.Depth)},
 		{"constraints", strings.Join(f.Constraints, "; ")},

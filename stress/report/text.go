@@ -25,6 +25,8 @@ type Failure struct {
 	Mutant  string // empty: none
 	Era     string
 	Backend string // sim or free
+	Unusual string // parameters of the scenario that are not the defaults
+	Memory  string // the memory model; empty: sequential consistency
 	Chooser string // as on the command line, "pct:d=3"
 	Seed    uint64
 
@@ -98,6 +100,12 @@ func setup(f *Failure) string {
 		s = append(s, "era "+f.Era)
 	}
 	s = append(s, "back end "+f.Backend)
+	if f.Unusual != "" {
+		s = append(s, f.Unusual)
+	}
+	if f.Memory != "" {
+		s = append(s, "memory "+f.Memory)
+	}
 	if f.Chooser != "" && f.Chooser != f.Backend {
 		kind, arg, ok := strings.Cut(f.Chooser, ":")
 		if ok {

@@ -97,7 +97,7 @@ func TestDesign(t *testing.T) {
 	list = append(list, kernel.Event{Step: 5, Task: f.Task, Op: kernel.OpOops, Text: f.Title, Finding: f})
 	got := draw(t, &Failure{
 		Scenario: "lockd-start", Finding: f, Events: list, Mutant: "lockd-run-before-rq-task", Era: "3.19", Backend: "sim",
-		Chooser: "pct:d=3", Seed: 152, Steps: 5, Preemptions: 2, Schedule: "findings/lockd-start-7f3a.schedule",
+		Unusual: "proto=1", Memory: "tso", Chooser: "pct:d=3", Seed: 152, Steps: 5, Preemptions: 2, Schedule: "findings/lockd-start-7f3a.schedule",
 		Pending: []kernel.Event{
 			{Task: "lockd_up", Op: kernel.OpStore, Obj: "svc_rqst", Cell: "rq_task", Text: "store rq_task", File: "lockd/svc.go", Line: 319},
 			{Task: "lockd", Op: kernel.OpLoad, Obj: "svc_rqst", Cell: "rq_task", Text: "load rq_task"},
@@ -105,7 +105,7 @@ func TestDesign(t *testing.T) {
 		},
 	})
 	const design = `FAIL lockd-start: oops: NULL pointer dereference in SvcXprtEnqueue, task softirq/udp
-mutant lockd-run-before-rq-task  era 3.19  back end sim  chooser pct(d=3)  seed 152  steps 5  preemptions 2
+mutant lockd-run-before-rq-task  era 3.19  back end sim  proto=1  memory tso  chooser pct(d=3)  seed 152  steps 5  preemptions 2
 
 step  lockd_up                lockd              softirq/udp                        at
    1  wake_up_process(lockd)                                                        lockd/svc.go:318
