@@ -24,6 +24,9 @@ func init() { register(checkCmd) }
 type checked struct {
 	*job.Result
 	ScheduleFile string `json:"schedule_file,omitempty"`
+	// Variants is how many other ways to run the scenario were searched, Varied by how many of the schedules.
+	Variants int `json:"variants,omitempty"`
+	Varied   int `json:"varied,omitempty"`
 	// Sick says that the scenario fails without the patch as well.
 	Sick bool `json:"sick,omitempty"`
 }
@@ -38,9 +41,10 @@ func checkCmd() *cobra.Command {
 with a minimal interleaving for each that fails, or with how much of the schedule space was covered. The patch
 is a git diff or a mail of git format-patch that changes files below target/. The checkout stays as it is.
 
-Each scenario is searched three times: all schedules with at most one preemption, as many as the budget allows drawn
-by pct, and as many by the searches of explore, which say what each of them leaves open. fault-injection is searched for
-each service and for each step that may fail.`,
+Each scenario is searched four times: all schedules with at most one preemption, as many as the budget allows drawn
+by pct, as many by the searches of explore, which say what each of them leaves open, and as many by pct and pos over
+variants of the scenario: every other value of every parameter, every memory model, every kind of fault, data races, and
+mixtures of all that, drawn from the seed. fault-injection is searched for each service and for each step that may fail.`,
 		Example: `  git diff > my.patch && git stash && go run ./stress check my.patch
   go run ./stress check my.patch lockd-start resize --for 1m
   go run ./stress check my.patch --era 3.18`,
@@ -97,6 +101,10 @@ each service and for each step that may fail.`,
 			}
 			if c.Verdict == job.Clean {
 				fmt.Fprintf(w, "clean %s: %s\n", name, coverage(c.Result))
+				if c.Variants > 0 {
+					fmt.Fprintf(w, "%s of parameters, memory, faults and data races: %s schedules drawn by pct and pos\n",
+						plural(c.Variants, "variant"), count(int64(c.Varied)))
+				}
 				tellSearches(w, c.Explored)
 			} else {
 				failed++
@@ -138,6 +146,10 @@ each service and for each step that may fail.`,
 	return cmd
 }
 
+// exhaustive is how many times as many schedules as the others the exhaustive part of a search has: it runs more of them
+// in the same time, and has an end of its own where it is of most use.
+const exhaustive = 10
+
 // exhaustFor bounds the exhaustive part of a search: as long as the other part, and not without end.
 func exhaustFor(limit *budget) time.Duration {
 	if limit.period > 0 {
@@ -155,7 +167,7 @@ func searches(s *scenario.Scenario, seed uint64, limit *budget) (jobs []job.Job,
 	j := job.Job{
 		Scenario: s.Name, Backend: "sim", Seed: seed, Shrink: shrinkRuns, Trace: true, HTML: true,
 		Plans: []job.Plan{
-			{Chooser: "bounded:n=1", For: exhaustFor(limit)},
+			{Chooser: "bounded:n=1", Schedules: exhaustive * limit.schedules, For: exhaustFor(limit)},
 			{Chooser: "pct", Schedules: limit.schedules, For: limit.period},
 		},
 	}
@@ -195,27 +207,51 @@ func checkOne(cmd *cobra.Command, shop *workshop, tree planted, name string, see
 	if err != nil {
 		return checked{}, usagef("%v", err)
 	}
+	c := checked{Result: &job.Result{Verdict: job.Clean}}
 	jobs, steps := searches(s, seed, limit)
-	var sum job.Result
 	for _, j := range jobs {
 		res, err := shop.sweep(cmd.Context(), tree, j, steps, anyFinding, live.job(name))
 		if err != nil {
-			return checked{}, err
+			return c, err
 		}
 		if res.Verdict != job.Clean {
-			plain := res.Job
-			plain.Shrink, plain.Trace, plain.HTML = 0, false, false
-			base, err := shop.run(cmd.Context(), planted{era: tree.era}, plain, live.job(name+" without the patch"))
-			if err != nil {
-				return checked{}, err
-			}
-			return checked{Result: res, Sick: base.Verdict != job.Clean}, nil
+			return blame(cmd, shop, tree, res, live)
 		}
-		add(&sum, res)
-		sum.Job = res.Job
+		add(c.Result, res)
+		c.Job = res.Job
 	}
-	sum.Verdict = job.Clean
-	return checked{Result: &sum}, nil
+	if len(steps) > 0 {
+		return c, nil
+	}
+	list := variants(s, seed)
+	share(list, seed, limit)
+	for _, j := range list {
+		res, err := shop.run(cmd.Context(), tree, j, live.job(name))
+		if err != nil {
+			return c, err
+		}
+		res.FoundAt += c.Schedules
+		if res.Verdict != job.Clean {
+			return blame(cmd, shop, tree, res, live)
+		}
+		c.Schedules += res.Schedules
+		c.Steps += res.Steps
+		c.Elapsed += res.Elapsed
+		c.Varied += res.Schedules
+	}
+	c.Variants = len(list)
+	return c, nil
+}
+
+// blame asks whether what was found is the patch's fault: the same search goes over the era without it.
+func blame(cmd *cobra.Command, shop *workshop, tree planted, res *job.Result, live *progress) (checked, error) {
+	plain := res.Job
+	plain.Shrink, plain.Trace, plain.HTML = 0, false, false
+	base, err := shop.run(cmd.Context(), planted{era: tree.era}, plain, live.job(plain.Scenario+" without the patch"))
+	if err != nil {
+		return checked{}, err
+	}
+	return checked{Result: res, Sick: base.Verdict != job.Clean}, nil
 }
 
 // checkError puts the word of the track record before a patch that does not fit.
