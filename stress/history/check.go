@@ -248,6 +248,11 @@ func (j *joined) add(call *Call, calls []*Call, g *grant) {
 				}
 			}
 		}
+	case Cancel:
+		// A file's own server to which a lock is cancelled that it has just granted takes it back, whatever the answer.
+		if call.Deferred {
+			j.put(call, call.from, to, &event{text: call.status.String(), rule: removes, want: want, maybe: true})
+		}
 	case Lock:
 		j.addLock(call, calls, g, want)
 	}

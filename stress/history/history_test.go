@@ -138,6 +138,8 @@ func TestRight(t *testing.T) {
 		"a+W0-9=granted b+W0-9!=blocked settled a-0-9=granted b^W0-9 settled c+W0-9!=blocked settled b*=granted c^W0-9",
 		"a+W0-9=granted b+W0-9!=blocked settled a*=granted",
 		"a+W0-9~!=blocked a^W0-9 b?R0-0=denied:aW0-9 settled",
+		"a+W0-9~!=blocked a^W0-9 axW0-9~=denied b+W0-9=granted",
+		"a+W0-9~!=blocked a^W0-9 axW0-9~=denied b+W0-9=denied",
 		"a+W0-4=granted b+W5-9=granted a+W5-9!=blocked b+W0-4!=deadlock",
 		// Answers that are lost, or none.
 		"a+W0-9 b+W0-9=granted", "a+W0-9 b+W0-9=denied",
@@ -170,6 +172,7 @@ func TestWrong(t *testing.T) {
 		"a+W0-9=granted b+W0-9! b^W0-9 b=blocked a-0-9=granted":           "called back: in the way",
 		"a+W0-=granted b+W5-5=granted":                                    "in the way is exclusive [0..] by a/1",
 		"a+W0-9=granted b* b=granted b+W0-0=granted":                      "in the way is exclusive [0..9] by a/1",
+		"a+W0-9!=blocked a^W0-9 axW0-9=denied b+W0-9=granted":             "then there is: exclusive [0..9] by a/1",
 		"a+W0-9~!=blocked a^W0-9 b+W0-9=granted":                          "then there is: exclusive [0..9] by a/1",
 		"a+R0-0=granted b+R0-0=granted c+W0-0=granted a-0-0 b*":           "in the way is shared [0..0] by a/1, shared [0..0] by b/1",
 		"a+W0-9=granted b+W0-9!=blocked a*=granted c+W0-9=granted b^W0-9": "",

@@ -18,8 +18,8 @@ type Target struct {
 	Params string // canonical, with all defaults
 	// Unusual are those of the parameters that are not the defaults.
 	Unusual string
-	Tiny   bool   // a program, which has no parameters and the sim back end only
-	run    func(m *kernel.Machine, ch kernel.Chooser, opt kernel.Options) *kernel.Result
+	Tiny    bool // a program, which has no parameters and the sim back end only
+	run     func(m *kernel.Machine, ch kernel.Chooser, opt kernel.Options) *kernel.Result
 	// smaller are the targets with a smaller workload; nil: there are none.
 	smaller func() []*Target
 }

@@ -481,8 +481,8 @@ func (l *Lockd) NlmsvcUnlock(cur *kernel.Task, net *sock.Net, file *NlmFile, loc
 }
 
 // NlmsvcCancelBlocked ends a client's waiting for a lock, also if the GRANTED call is on its way: NLM_LCK_GRANTED, also
-// if the client did not wait; NLM_LCK_DENIED if it had just got the lock, which it keeps; NLM_LCK_DENIED_GRACE_PERIOD
-// in grace. May sleep.
+// if the client did not wait; NLM_LCK_DENIED if it had just got the lock, which it keeps unless the file system answers
+// later: that takes it back; NLM_LCK_DENIED_GRACE_PERIOD in grace. May sleep.
 //
 // C: nlmsvc_cancel_blocked, fs/lockd/svclock.c
 func (l *Lockd) NlmsvcCancelBlocked(cur *kernel.Task, net *sock.Net, file *NlmFile, lock *NlmLock) uint32 {
