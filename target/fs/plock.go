@@ -157,10 +157,11 @@ func (p *plocks) deliver(cur *kernel.Task) {
 			return
 		}
 		if !p.deliverOne(cur, op, answer) {
+			// Whoever sees it on the list, and takes it off, finds the clock set that he has to wait for.
 			p.opsLock.Lock()
 			p.ops = append(p.ops, op)
-			p.opsLock.Unlock()
 			p.work.Schedule(again)
+			p.opsLock.Unlock()
 		}
 	}
 }
