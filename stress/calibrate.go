@@ -59,7 +59,12 @@ Programs with a size are lsr's longer forms pad(N) and cont(N), reorder(N) and t
 		p.clear()
 		switch {
 		case errors.Is(err, context.Canceled):
-			return err
+			w := cmd.OutOrStdout()
+			if err := printRows(w, rows); err != nil {
+				return err
+			}
+			fmt.Fprintln(w, "interrupted: there would have been more rows")
+			return redOr(rows, err)
 		case err != nil:
 			return usagef("--programs: %v", err)
 		}
@@ -69,12 +74,17 @@ Programs with a size are lsr's longer forms pad(N) and cont(N), reorder(N) and t
 		if err := out.json(cmd.OutOrStdout(), rows); err != nil {
 			return err
 		}
-		if !calibrate.Check(rows) {
-			return errFinding
-		}
-		return nil
+		return redOr(rows, nil)
 	}
 	return cmd
+}
+
+// redOr is how a calibration ends: with a finding if a row is not as it should be, else with err.
+func redOr(rows []calibrate.Row, err error) error {
+	if !calibrate.Check(rows) {
+		return errFinding
+	}
+	return err
 }
 
 // printRows prints what was compared. What was expected stands only where it is not what was found.

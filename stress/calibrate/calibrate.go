@@ -24,6 +24,26 @@ type Plan struct {
 	Seed     uint64   // of the samplers
 	// Progress is told what is done next. May be nil.
 	Progress func(program, what string)
+
+	ended func() bool // nil: there is no end but that of the work
+	asked uint        // how often somebody wanted to know
+}
+
+// interrupted is the panic with which a calibration leaves whatever it is in the midst of.
+type interrupted struct{}
+
+// goOn leaves the calibration if it is to end. It is called at every step of a model, so it does not always look.
+func (p *Plan) goOn() {
+	if p.asked++; p.asked%512 == 0 {
+		p.goOnNow()
+	}
+}
+
+// goOnNow looks whether the calibration is to end.
+func (p *Plan) goOnNow() {
+	if p.ended != nil && p.ended() {
+		panic(interrupted{})
+	}
 }
 
 // Default is the programs of a calibration that names none.
@@ -53,9 +73,20 @@ func Check(rows []Row) bool {
 }
 
 // Run makes all comparisons of the plan. An error is wrong use: a program that there is not, or that has no model; or
-// the end of ctx.
-func Run(ctx context.Context, plan Plan) ([]Row, error) {
+// the end of ctx, and then the rows are those that were made until it came.
+func Run(ctx context.Context, plan Plan) (rows []Row, err error) {
+	plan.ended = func() bool { return ctx.Err() != nil }
 	var subjects []*subject
+	defer func() {
+		for _, s := range subjects {
+			rows = append(rows, s.rows...)
+		}
+		if p := recover(); p == (interrupted{}) {
+			err = ctx.Err()
+		} else if p != nil {
+			panic(p)
+		}
+	}()
 	for _, name := range plan.Programs {
 		s, err := newSubject(name, &plan)
 		if err != nil {
@@ -63,20 +94,15 @@ func Run(ctx context.Context, plan Plan) ([]Row, error) {
 		}
 		subjects = append(subjects, s)
 	}
-	var rows []Row
 	for _, s := range subjects {
 		for _, part := range []func(*subject){
 			(*subject).golden, (*subject).enumerate, (*subject).bounds, (*subject).reduce, (*subject).sample,
 			(*subject).classes, (*subject).replay,
 		} {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
 			part(s)
 		}
-		rows = append(rows, s.rows...)
 	}
-	return rows, nil
+	return nil, nil
 }
 
 // subject is one program with its model.
@@ -101,6 +127,7 @@ func newSubject(name string, plan *Plan) (*subject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; choose e.g. %v", err, Default())
 	}
+	m.goOn = plan.goOn
 	s := &subject{Program: p, plan: plan, m: m}
 	if s.counts, s.total, err = m.count(); err != nil {
 		return nil, fmt.Errorf("program %s: %w; choose a smaller size", name, err)
@@ -117,6 +144,7 @@ func (s *subject) row(what, got, want, against string) {
 }
 
 func (s *subject) begin(what string) {
+	s.plan.goOnNow()
 	if s.plan.Progress != nil {
 		s.plan.Progress(s.Name, what)
 	}
@@ -128,6 +156,7 @@ func (s *subject) each(ch func() (kernel.Chooser, bool), visit func(*kernel.Resu
 	m := kernel.NewSim()
 	defer m.Close()
 	for {
+		s.plan.goOn()
 		c, more := ch()
 		if !more {
 			return

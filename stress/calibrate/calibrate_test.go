@@ -129,7 +129,33 @@ func TestRunErrors(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
-	if _, err := Run(ctx, short("lsr")); !errors.Is(err, context.Canceled) {
+	if _, err := Run(ctx, short("lsr", "lsr-fixed")); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the end of the context", err)
+	}
+}
+
+// An interrupt is heeded in the midst of a part, in the machine's runs as in the model's, and what was made stays.
+func TestInterrupted(t *testing.T) {
+	little := Plan{Programs: []string{"lsr"}, Runs: 2000, Replays: 1000, Seed: 1}
+	whole, err := Run(context.Background(), little)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"at most 0 preemptions", "random", "pct:d=2", "uniform, each interleaving", "replays"} {
+		ctx, stop := context.WithCancel(context.Background())
+		plan, over := little, false
+		plan.Progress = func(program, what string) {
+			if over {
+				t.Errorf("interrupted at %s: it begins with %s of %s", at, what, program)
+			}
+			if over = what == at; over {
+				stop()
+			}
+		}
+		rows, err := Run(ctx, plan)
+		stop()
+		if !errors.Is(err, context.Canceled) || len(rows) == 0 || len(rows) >= len(whole) || !slices.Equal(rows, whole[:len(rows)]) {
+			t.Errorf("interrupted at %s: %d rows, %v", at, len(rows), err)
+		}
 	}
 }

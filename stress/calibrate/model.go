@@ -19,7 +19,8 @@ type model struct {
 	halt  bool       // the bug ends the run
 	obj   int        // the variable or lock whose order decides, for SURW; cell is what the floor calls it
 	cell  string
-	room  int // how many states a count may go through
+	room  int    // how many states a count may go through
+	goOn  func() // leaves a computation that is to end; may be nil
 }
 
 type taskCode struct {
@@ -79,8 +80,16 @@ func (m *model) live(s *state, t int) bool { return s.pc[t] >= 0 && !m.done(s, t
 // pending is the operation that a live task is about to perform.
 func (m *model) pending(s *state, t int) *op { return &m.tasks[t].code[s.pc[t]] }
 
-// enabled lists the tasks that can perform an operation.
+// enabled is able for what goes through many states, and may have to end before it is through.
 func (m *model) enabled(s *state, buf []int) []int {
+	if m.goOn != nil {
+		m.goOn()
+	}
+	return m.able(s, buf)
+}
+
+// able lists the tasks that can perform an operation.
+func (m *model) able(s *state, buf []int) []int {
 	buf = buf[:0]
 	if m.halt && s.v[m.bug] != 0 {
 		return buf

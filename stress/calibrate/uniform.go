@@ -41,11 +41,11 @@ func (u *uniform) seed(seed, n uint64) {
 func (u *uniform) Pick(c *kernel.Choice) *kernel.Task {
 	m := u.s.m
 	var buf [mostTasks]int
-	en := m.enabled(&u.at, buf[:])
+	en := m.able(&u.at, buf[:])
 	for len(en) == 1 { // nobody was asked
 		m.step(&u.at, en[0])
 		u.steps++
-		en = m.enabled(&u.at, buf[:])
+		en = m.able(&u.at, buf[:])
 	}
 	if u.differs(c, en) {
 		return c.Runnable[0]
@@ -178,6 +178,7 @@ func (s *subject) replay() {
 	var random explore.Random
 	differ := 0
 	for i := range s.plan.Replays {
+		s.plan.goOn()
 		random.Seed(s.plan.Seed, ^uint64(i))
 		res := s.Program.Run(a, &random, kernel.Options{})
 		sch := explore.Take(res, nil)
