@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -38,7 +39,7 @@ the write that carried a call to the end of the read that brought its answer; wa
 connection is part of it, calls that a slow server kept from being made are not. CPU is what the server's process
 used, in all its threads and in the kernel. Servers take turns in every round, and the round with the median rate
 counts. Client and server share the processors: compare the figures of one run with each other, not with another
-machine's.`,
+machine's. A server that is not there is told of and left out, one that was asked for by --peer ends the command with 2.`,
 		Example: `  go run ./stress bench-rpc
   go run ./stress bench-rpc --each 3s --profile cpu.prof
   go run ./stress bench-rpc --peer 'go-nfs 127.0.0.1:12050 100003 3 /path/to/gonfs'`,
@@ -49,7 +50,8 @@ machine's.`,
 	fs.DurationVar(&b.each, "each", time.Second, "how long to measure each figure")
 	fs.IntVar(&b.rounds, "rounds", 3, "how often to measure it")
 	fs.StringArrayVar(&b.peers, "peer", nil,
-		"another `SERVER`, in one argument: NAME HOST:PORT PROGRAM VERSION COMMAND...; may be given several times")
+		"a `SERVER` that must be there, in one argument: NAME HOST:PORT PROGRAM VERSION COMMAND..., or rpcbind or ganesha;\n"+
+			"may be given several times")
 	fs.StringVar(&b.profile, "profile", "", "write the CPU profile of our server to this `FILE`")
 	addJSON(fs, "the figures")
 	return cmd
@@ -108,6 +110,9 @@ func (b *rpcBench) main(cmd *cobra.Command) error {
 		if err != nil {
 			return usagef("--peer: %v", err)
 		}
+		if err := r.Missing(); err != nil {
+			return usagef("--peer %s: %v", r.Name, err)
+		}
 		b.rivals = append(b.rivals, r)
 	}
 	w := cmd.OutOrStdout()
@@ -116,11 +121,15 @@ func (b *rpcBench) main(cmd *cobra.Command) error {
 		if err == nil {
 			return passOn(cmd, inside)
 		}
+		if len(b.rivals) > 0 {
+			return usagef("--peer %s: other servers are not available: %v", b.rivals[0].Name, err)
+		}
 		fmt.Fprintf(w, "other servers: not available: %s\n", oneLine(err.Error()))
-		b.rivals = nil
 	} else {
 		for _, r := range load.Rivals() {
-			b.rivals = append(b.rivals, &r)
+			if !slices.ContainsFunc(b.rivals, func(x *load.Rival) bool { return x.Name == r.Name }) {
+				b.rivals = append(b.rivals, &r)
+			}
 		}
 	}
 	out, err := openJSON(cmd)
@@ -164,6 +173,11 @@ func passOn(cmd *cobra.Command, inside *exec.Cmd) error {
 	case cmd.Context().Err() != nil:
 		return cmd.Context().Err()
 	}
+	if exit != nil {
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signal() == syscall.SIGPIPE {
+			return &saidError{code: 128 + int(syscall.SIGPIPE)} // nobody reads on
+		}
+	}
 	return faultf("%v", err)
 }
 
@@ -200,6 +214,10 @@ func (b *rpcBench) start(ctx context.Context, w io.Writer) error {
 			return faultf("%v", err)
 		}
 		s, err := r.Start(ctx, sub)
+		if err != nil && r.Asked {
+			b.kill()
+			return usagef("--peer %s: not available: %v", r.Name, err)
+		}
 		if err != nil {
 			fmt.Fprintf(w, "%s: not available: %s\n", r.Name, oneLine(err.Error()))
 			continue

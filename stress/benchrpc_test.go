@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,12 @@ func TestBenchRPCWrongUse(t *testing.T) {
 		{[]string{"bench-rpc", "--rounds", "0"}, "--rounds 0: not a number of rounds; write 1 or more"},
 		{[]string{"bench-rpc", "--peer", "x 127.0.0.1:1 one 2 sleep"}, "the program one is not a number"},
 		{[]string{"bench-rpc", "--peer", "x"}, `"x": write NAME HOST:PORT PROGRAM VERSION COMMAND..., all in one argument`},
+		{
+			[]string{"bench-rpc", "--peer", "absent 127.0.0.1:1 100000 2 no-such-program-here"},
+			"--peer absent: no-such-program-here is not installed; install it, or write the path of the program",
+		},
+		{[]string{"bench-rpc", "--peer", "ends 127.0.0.1:1 100000 2 true"}, "stress: --peer ends: "},
+		{[]string{"bench-rpc", "--peer", "nfsd"}, "all in one argument, or choose rpcbind, ganesha"},
 		{[]string{"serve", "--cpuprofile", "/no/such/cpu.prof"}, "--cpuprofile /no/such/cpu.prof: no such file"},
 		{[]string{"bench-rpc", "--profile", "/no/such/cpu.prof"}, "--profile /no/such/cpu.prof: cannot be written (no such file"},
 		{[]string{"endure", "--only", ""}, "--only: nothing is named; choose memory, connections"},
@@ -40,8 +47,8 @@ func TestBenchRPCWrongUse(t *testing.T) {
 func TestBenchRPC(t *testing.T) {
 	dir := t.TempDir()
 	file, profile := filepath.Join(dir, "figures.json"), filepath.Join(dir, "cpu.prof")
-	code, stdout, stderr := stress(t, ".", "bench-rpc", "--each", "20ms", "--rounds", "1", "--json", file,
-		"--profile", profile, "--peer", "absent 127.0.0.1:1 100000 2 no-such-program-here")
+	code, stdout, stderr := stress(t, ".", "bench-rpc", "--each", "100ms", "--rounds", "1", "--json", file,
+		"--profile", profile)
 	if code != exitOK || stderr != "" {
 		t.Fatalf("%d, %q, %q", code, stdout, stderr)
 	}
@@ -66,8 +73,11 @@ func TestBenchRPC(t *testing.T) {
 	if ours["NULL"] != len(shapes) || ours["TEST"] != len(shapes) {
 		t.Errorf("figures of our server: %v, want %d of each", ours, len(shapes))
 	}
-	if !strings.Contains(stdout, ": not available: ") {
-		t.Errorf("a server that is not there is not told of: %q", stdout)
+	for _, r := range load.Rivals() {
+		told := strings.Contains(stdout, r.Name+": not available: ") || strings.Contains(stdout, "other servers: not available: ")
+		if measured := slices.ContainsFunc(rows, func(x rpcRow) bool { return x.Server == r.Name }); measured == told {
+			t.Errorf("%s is measured: %t, is said not to be there: %t; %q", r.Name, measured, told, stdout)
+		}
 	}
 	if info, err := os.Stat(profile); err != nil || info.Size() == 0 {
 		t.Errorf("the profile: %v", err)

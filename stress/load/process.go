@@ -90,7 +90,9 @@ func (s *Server) Said() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := bytes.TrimSpace(s.said.Bytes())
-	b = b[max(0, len(b)-600):]
+	if b = b[max(0, len(b)-600):]; len(b) == 0 {
+		return "it said nothing"
+	}
 	return string(bytes.ReplaceAll(b, []byte("\n"), []byte("; ")))
 }
 

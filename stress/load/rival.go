@@ -21,8 +21,11 @@ import (
 // caller sees to it that nobody else needs them: see [Isolated].
 func Rivals() []Rival {
 	return []Rival{
-		{Name: "rpcbind", Install: "rpcbind", start: startRpcbind},
-		{Name: "ganesha", Install: "nfs-ganesha nfs-ganesha-mem nfs-common rpcbind", start: startGanesha},
+		{Name: "rpcbind", program: "rpcbind", Install: "rpcbind", start: startRpcbind},
+		{
+			Name: "ganesha", program: "ganesha.nfsd", Install: "nfs-ganesha nfs-ganesha-mem nfs-common rpcbind",
+			start: startGanesha,
+		},
 	}
 }
 
@@ -30,27 +33,52 @@ func Rivals() []Rival {
 type Rival struct {
 	Name    string
 	Install string // the Debian packages; empty: unknown
+	Asked   bool   // by the user, who would not do without it
+	program string // that is started
 	start   func(ctx context.Context, dir string) (*Server, error)
+}
+
+// Missing says what is not installed that it takes, nil if nothing is.
+func (r *Rival) Missing() error {
+	_, err := lookPath(r.program)
+	return r.remedy(err)
+}
+
+// remedy adds to the error of a missing program where it is to be had.
+func (r *Rival) remedy(err error) error {
+	switch {
+	case !errors.Is(err, errMissing):
+		return err
+	case r.Install != "":
+		return fmt.Errorf("%w; apt-get install %s", err, r.Install)
+	}
+	return fmt.Errorf("%w; install it, or write the path of the program", err)
 }
 
 // Start starts it and waits until it answers. dir is for its files.
 func (r *Rival) Start(ctx context.Context, dir string) (*Server, error) {
 	s, err := r.start(ctx, dir)
-	if errors.Is(err, errMissing) && r.Install != "" {
-		err = fmt.Errorf("%w; apt-get install %s", err, r.Install)
-	}
 	if err != nil {
-		return nil, err
+		return nil, r.remedy(err)
 	}
 	return s, nil
 }
 
-// ParseRival reads the description of a server that anybody may have: "NAME HOST:PORT PROGRAM VERSION COMMAND...",
-// where the command keeps running and listens on that TCP port.
+// ParseRival reads which server somebody asks for: the name of one of [Rivals], or the description of another,
+// "NAME HOST:PORT PROGRAM VERSION COMMAND...", where the command keeps running and listens on that TCP port.
 func ParseRival(text string) (*Rival, error) {
 	words := strings.Fields(text)
+	var names []string
+	for _, r := range Rivals() {
+		if len(words) == 1 && r.Name == words[0] {
+			r.Asked = true
+			return &r, nil
+		}
+		names = append(names, r.Name)
+	}
 	if len(words) < 5 {
-		return nil, fmt.Errorf("%q: write NAME HOST:PORT PROGRAM VERSION COMMAND..., all in one argument", text)
+		return nil, fmt.Errorf("%q: write NAME HOST:PORT PROGRAM VERSION COMMAND..., all in one argument, or choose %s", text,
+			strings.Join(names, ", "))
 	}
 	prog, err := strconv.ParseUint(words[2], 0, 32)
 	if err != nil {
@@ -68,7 +96,7 @@ func ParseRival(text string) (*Rival, error) {
 		s.TCP, s.Prog, s.Vers = words[1], uint32(prog), uint32(vers)
 		return s, s.answers(ctx)
 	}
-	return &Rival{Name: words[0], start: given}, nil
+	return &Rival{Name: words[0], Asked: true, program: words[4], start: given}, nil
 }
 
 // start is run for a program that is looked up.
