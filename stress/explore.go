@@ -58,9 +58,10 @@ Without a proof it says what each search can say for itself: the number of trace
 seen; the probability that pct has missed a bug that needs so many ordering constraints; the probability that the next
 schedule of a sampler is of a trace that it has not seen. No two of these numbers mean the same.
 
-The search goes on after a finding; each different one is made small, drawn and kept. Findings and progress are in the
-state folder at every moment: explore --resume goes on after an interruption or a crash; dpor, bounded and
-feedback, which build on all that they have run, then run that part again.`,
+The search goes on after a finding; each different one is made small, drawn and kept. After --for that takes half as
+long again at most, but 10 s are always granted; what is not small by then is kept as it is and says so. Findings and
+progress are in the state folder at every moment: explore --resume goes on after an interruption or a crash; dpor,
+bounded and feedback, which build on all that they have run, then run that part again.`,
 		Example: `  go run ./stress explore lockd-start
   go run ./stress explore lockd-start --params clients=2 --for 10m
   go run ./stress explore lockd-start --mutant lockd-run-before-rq-task --era 3.18 --first

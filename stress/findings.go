@@ -111,6 +111,8 @@ func why(w io.Writer, res *job.Result) {
 	}
 	fmt.Fprintf(w, "\nwhy:     %s", res.Needs)
 	switch {
+	case res.Cut:
+		fmt.Fprintf(w, "; the time was over after %s runs: it may need less, and shorter schedules may do", count(int64(res.ShrinkRuns)))
 	case res.Needs != "" && res.Depth < 0:
 		fmt.Fprint(w, "; no set of orders was found that brings it back")
 	case res.Needs != "" && res.Depth == 0:

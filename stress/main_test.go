@@ -396,6 +396,26 @@ func TestReplaceBlock(t *testing.T) {
 	}
 }
 
+func TestWhy(t *testing.T) {
+	for _, test := range []struct {
+		res  job.Result
+		want string
+	}{
+		{job.Result{}, ""},
+		{job.Result{Needs: "needs 1 preemption", Depth: -1}, "\nwhy:     needs 1 preemption; no set of orders was found that brings it back\n"},
+		{job.Result{Needs: "needs 0 preemptions"}, "\nwhy:     needs 0 preemptions; depth 0: it fails in any order\n"},
+		{
+			job.Result{Needs: "needs 7 preemptions", Depth: -1, Cut: true, ShrinkRuns: 1234},
+			"\nwhy:     needs 7 preemptions; the time was over after 1,234 runs: it may need less, and shorter schedules may do\n",
+		},
+	} {
+		var b strings.Builder
+		if why(&b, &test.res); b.String() != test.want {
+			t.Errorf("got %q, want %q", b.String(), test.want)
+		}
+	}
+}
+
 func TestFindingNames(t *testing.T) {
 	f := &findings{t.TempDir()}
 	names := map[string]bool{}

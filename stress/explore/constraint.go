@@ -131,16 +131,17 @@ type explainer struct {
 	s      *Schedule
 	same   func(*kernel.Finding) bool
 	opt    kernel.Options
-	budget int
+	effort Effort
 	out    Explanation
 }
 
 // Explain finds a minimal set of constraints between operations of different tasks that brings the failure of s back.
-// Candidates are the pairs of dependent operations of the failing run. It takes about budget runs.
-func Explain(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budget int) *Explanation {
+// Candidates are the pairs of dependent operations of the failing run. It takes about as
+// many runs as the effort allows.
+func Explain(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, effort Effort) *Explanation {
 	key := Key(f)
 	x := &explainer{
-		r: r, s: s, opt: opt, budget: budget,
+		r: r, s: s, opt: opt, effort: effort,
 		same: func(g *kernel.Finding) bool { return Key(g) == key },
 	}
 	failing, usual := x.named(NewReplay(s)), x.named(NewConstrained(&Schedule{Decisions: s.Decisions}, 0))
@@ -160,9 +161,9 @@ func Explain(r Runner, s *Schedule, f *kernel.Finding, opt kernel.Options, budge
 			return &x.out
 		}
 	}
-	small := ddmin(start, func(set []kernel.Before) bool { return x.out.Runs < x.budget && x.holds(set) })
+	small := ddmin(start, func(set []kernel.Before) bool { return !effort.spent(x.out.Runs) && x.holds(set) })
 	small = x.combine(small, failing)
-	x.out.Found = x.out.Runs < x.budget
+	x.out.Found = !effort.spent(x.out.Runs)
 	x.out.Constraints = small
 	e := Enforce(r, &Schedule{Decisions: s.Decisions, Constraints: small}, x.same, x.opt)
 	x.out.Failed = e.Failed
@@ -186,7 +187,7 @@ func (x *explainer) oneFewer(set []kernel.Before, at map[kernel.OpName]int) []ke
 	for i, a := range set {
 		for j, b := range set {
 			both, ok := later(a, b, at)
-			if i == j || !ok || x.out.Runs >= x.budget {
+			if i == j || !ok || x.effort.spent(x.out.Runs) {
 				continue
 			}
 			rest := slices.DeleteFunc(slices.Clone(set), func(c kernel.Before) bool { return c == a || c == b || c == both })

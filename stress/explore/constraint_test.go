@@ -43,8 +43,8 @@ func TestExplainLSR(t *testing.T) {
 	if out.Finding == nil {
 		t.Fatal("the bug is not found")
 	}
-	sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, 3000)
-	ex := Explain(r, sh.Schedule, sh.Finding, kernel.Options{}, 5000)
+	sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, Effort{Runs: 3000})
+	ex := Explain(r, sh.Schedule, sh.Finding, kernel.Options{}, Effort{Runs: 5000})
 	t.Logf("%s, %d steps, depth %d of %d candidates in %d runs: %s", sh.Needs, sh.Result.Steps, len(ex.Constraints),
 		ex.Candidates, ex.Runs, spell(ex.Constraints))
 	if sh.Preemptions != 1 || sh.Result.Steps != 11 || !ex.Found || len(ex.Constraints) != 2 {
@@ -57,7 +57,7 @@ func TestExplainLSR(t *testing.T) {
 func TestExplainAlwaysAndSmaller(t *testing.T) {
 	m := machine(t, func(cur *kernel.Task) { cur.Machine().BugOn(true, "always") })
 	out := search(t, m, Plan{Chooser: "random", Seed: 1, Schedules: 1})
-	ex := Explain(m, out.Schedule, out.Finding, kernel.Options{}, 100)
+	ex := Explain(m, out.Schedule, out.Finding, kernel.Options{}, Effort{Runs: 100})
 	if !ex.Found || len(ex.Constraints) != 0 {
 		t.Errorf("found %t, depth %d", ex.Found, len(ex.Constraints))
 	}
@@ -75,7 +75,7 @@ func TestExplainAlwaysAndSmaller(t *testing.T) {
 		t.Fatal("the bug is not found")
 	}
 	out.Schedule.Meta = map[string]string{"params": "12"}
-	sh := Shrink(big, out.Schedule, out.Finding, kernel.Options{}, 5000)
+	sh := Shrink(big, out.Schedule, out.Finding, kernel.Options{}, Effort{Runs: 5000})
 	if sh.Work.Params != "1" || sh.Schedule.Meta["params"] != "1" || sh.Preemptions != 1 || sh.Result.Steps != 11+2 {
 		t.Errorf("size %s, %d preemptions, %d steps", sh.Work.Params, sh.Preemptions, sh.Result.Steps)
 	}

@@ -161,12 +161,42 @@ func TestReplayRepeatsAndShrinkShrinks(t *testing.T) {
 	if res.Hash != s.Hash || rep.Diverged != "" {
 		t.Fatalf("replay: hash %x, want %x; diverged %q", res.Hash, s.Hash, rep.Diverged)
 	}
-	sh := Shrink(Work{Runner: r}, s, out.Finding, kernel.Options{}, 2000)
+	sh := Shrink(Work{Runner: r}, s, out.Finding, kernel.Options{}, Effort{Runs: 2000})
 	if sh.Preemptions != 1 {
 		t.Fatalf("shrunk to %d preemptions, want 1\n%s", sh.Preemptions, sh.Schedule.Text())
 	}
 	if len(sh.Result.Events) == 0 || sh.Result.Hash != sh.Schedule.Hash {
 		t.Fatal("the recorded run is not the shrunk one")
+	}
+}
+
+// When the time is over, shrinking and explaining leave off at the next run, with a schedule that still fails.
+func TestShrinkLeavesOff(t *testing.T) {
+	r := machine(t, lockdStart(false))
+	out := search(t, r, Plan{Chooser: "pct", Seed: 7, Schedules: 20000})
+	if !failed(out) {
+		t.Fatal("not found")
+	}
+	whole := Shrink(Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, Effort{Runs: 2000})
+	if whole.Cut {
+		t.Error("cut off, and nothing bounded the time")
+	}
+	for _, limit := range []int{0, 1, 10, whole.Runs / 2} {
+		runs := 0
+		counted := RunnerFunc(func(ch kernel.Chooser, opt kernel.Options) *kernel.Result {
+			runs++
+			return r.Run(ch, opt)
+		})
+		effort := Effort{Runs: 2000, Over: func() bool { return runs >= limit }}
+		sh := Shrink(Work{Runner: counted}, out.Schedule, out.Finding, kernel.Options{}, effort)
+		if !sh.Cut || sh.Runs > limit+1 || Key(sh.Finding) != Key(out.Finding) || sh.Result.Hash != sh.Schedule.Hash {
+			t.Errorf("limit %d: cut off %t after %d runs: %v", limit, sh.Cut, sh.Runs, sh.Finding)
+		}
+		runs = 0
+		ex := Explain(counted, whole.Schedule, whole.Finding, kernel.Options{}, effort)
+		if limit < 10 && (ex.Found || ex.Runs > limit+2+3*enforceSeeds) {
+			t.Errorf("limit %d: explained in %d runs", limit, ex.Runs)
+		}
 	}
 }
 

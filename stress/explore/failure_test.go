@@ -320,7 +320,7 @@ func TestShrinkLivelock(t *testing.T) {
 	if out.Finding.Title != kernel.Livelock || out.Finding.Step <= 50*LivelockSteps {
 		t.Fatalf("found: %v at step %d", out.Finding, out.Finding.Step)
 	}
-	sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, 1000)
+	sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, Effort{Runs: 1000})
 	if Key(sh.Finding) != Key(out.Finding) || sh.Preemptions != 1 || sh.Result.Steps > 2*livelockShown {
 		t.Fatalf("%v, %d preemptions, %d steps", sh.Finding, sh.Preemptions, sh.Result.Steps)
 	}
@@ -358,8 +358,8 @@ func TestConstraintsSurviveRefactoring(t *testing.T) {
 			if out.Finding == nil {
 				t.Fatal("no run fails")
 			}
-			sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, f.options(), 1000)
-			ex := Explain(r, sh.Schedule, sh.Finding, sh.Options, 5000)
+			sh := Shrink(Work{Runner: r}, out.Schedule, out.Finding, f.options(), Effort{Runs: 1000})
+			ex := Explain(r, sh.Schedule, sh.Finding, sh.Options, Effort{Runs: 5000})
 			if !ex.Found {
 				t.Fatalf("not explained after %d runs, %d candidates", ex.Runs, ex.Candidates)
 			}

@@ -98,7 +98,7 @@ func TestShrinkSaysWhatIsNecessary(t *testing.T) {
 		if f == nil || len(res.Decisions) < 2 {
 			continue
 		}
-		sh := Shrink(Work{Runner: r}, Take(res, nil), f, opt, 500)
+		sh := Shrink(Work{Runner: r}, Take(res, nil), f, opt, Effort{Runs: 500})
 		if sh.Faults != [kernel.DecisionKinds]int{kernel.DecideAlloc: 1} {
 			t.Errorf("seed %d: %v faults are left", seed, sh.Faults)
 		}

@@ -182,7 +182,7 @@ func TestReplayAndShrinkOfMachines(t *testing.T) {
 			if f == nil {
 				continue
 			}
-			sh := Shrink(Work{Runner: r}, s, f, p.options(), 300)
+			sh := Shrink(Work{Runner: r}, s, f, p.options(), Effort{Runs: 300})
 			if shrunk++; sh.Preemptions < count.Preemptions {
 				less++
 			}

@@ -31,6 +31,7 @@ type Shrunk struct {
 	Faults      [kernel.DecisionKinds]int // how many decisions of each kind are left
 	Needs       string                    // "needs 1 preemption, 0 early timers, 1 alloc failure"
 	Runs        int                       // how many runs it took
+	Cut         bool                      // the time was over before it was as small as it gets
 }
 
 // attempt is one candidate: what happened when it was run.
@@ -47,13 +48,24 @@ func (a attempt) better(b attempt) bool {
 		cmp.Compare(a.switches, b.switches), cmp.Compare(a.steps, b.steps)) < 0
 }
 
+// Effort bounds what is done to make a failing schedule small, or to explain it.
+type Effort struct {
+	Runs int
+	Over func() bool // the time is over; may be nil
+}
+
+// over reports whether no more runs are to be made, however few there were.
+func (e *Effort) over() bool { return e.Over != nil && e.Over() }
+
+func (e *Effort) spent(runs int) bool { return runs >= e.Runs || e.over() }
+
 // shrinker makes one failing schedule small.
 type shrinker struct {
 	w      Work
 	key    FailureKey
 	opt    kernel.Options
 	best   attempt
-	budget int
+	effort Effort
 	runs   int
 	shorts int // how many runs look for a shorter schedule
 }
@@ -61,10 +73,11 @@ type shrinker struct {
 // Shrink looks for a schedule with the same failure (see [Key]) that needs less: fewer faults, a smaller workload,
 // fewer preemptions, fewer switches, fewer steps, in this order of trying. It leaves out parts of what was decided and
 // parts of the schedule, so that a task runs on instead of being interrupted, and follows what then happens, until
-// nothing more can be left out or budget runs are spent. Then it looks through the schedules with still fewer
-// preemptions, as far as a fixed number of runs goes, and runs the result once more with events.
-func Shrink(w Work, s *Schedule, f *kernel.Finding, opt kernel.Options, budget int) *Shrunk {
-	x := &shrinker{w: w, key: Key(f), opt: opt, budget: budget, shorts: searchShorter}
+// nothing more can be left out or the effort is spent. Then it looks through the schedules with still fewer
+// preemptions, as far as a fixed number of runs goes, and runs the result once more with events. When the time of the
+// effort is over, it leaves off with what it has.
+func Shrink(w Work, s *Schedule, f *kernel.Finding, opt kernel.Options, effort Effort) *Shrunk {
+	x := &shrinker{w: w, key: Key(f), opt: opt, effort: effort, shorts: searchShorter}
 	x.opt.Record, x.opt.Faults = false, s.allowed(opt.Faults)
 	if endless(f) {
 		x.cutShort()
@@ -100,7 +113,7 @@ func (x *shrinker) cutShort() {
 	if x.opt.MaxSteps == 0 || x.opt.MaxSteps > LivelockSteps {
 		x.opt.MaxSteps = LivelockSteps
 	}
-	x.budget = (x.budget + livelockCost - 1) / livelockCost
+	x.effort.Runs = (x.effort.Runs + livelockCost - 1) / livelockCost
 	x.shorts /= livelockCost
 }
 
@@ -121,6 +134,7 @@ func (x *shrinker) shrunk(on [kernel.DecisionKinds]int) *Shrunk {
 	best := x.best
 	out := &Shrunk{
 		Schedule: best.s, Finding: best.f, Work: x.w, Options: x.opt, Preemptions: best.preemptions, Runs: x.runs,
+		Cut: x.effort.over(),
 	}
 	for _, d := range best.s.Decisions {
 		out.Faults[d.Kind]++
@@ -188,7 +202,7 @@ func (x *shrinker) run(r Runner, ch kernel.Decider, meta map[string]string) (att
 	return attempt{s, f, count.Preemptions, res.Steps, len(s.Segments)}, true
 }
 
-func (x *shrinker) spent() bool { return x.runs >= x.budget }
+func (x *shrinker) spent() bool { return x.effort.spent(x.runs) }
 
 // fewerFaults leaves out decisions, and switches off the kinds that none is left of.
 func (x *shrinker) fewerFaults() {
@@ -300,7 +314,7 @@ const (
 func (x *shrinker) fewest() {
 	if x.best.preemptions > 0 {
 		b := &Bounded{Bound: x.best.preemptions - 1}
-		for i := 0; i < searchRuns*x.best.preemptions && b.Next(); i++ {
+		for i := 0; i < searchRuns*x.best.preemptions && !x.effort.over() && b.Next(); i++ {
 			if a, ok := x.run(x.w.Runner, x.deciding(b), x.best.s.Meta); ok {
 				x.best = a
 				break
@@ -308,7 +322,7 @@ func (x *shrinker) fewest() {
 		}
 	}
 	b := &Bounded{Bound: x.best.preemptions}
-	for i := 0; i < x.shorts && b.Next(); i++ {
+	for i := 0; i < x.shorts && !x.effort.over() && b.Next(); i++ {
 		if a, ok := x.run(x.w.Runner, x.deciding(b), x.best.s.Meta); ok && a.better(x.best) {
 			x.best = a
 		}

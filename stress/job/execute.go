@@ -92,7 +92,7 @@ func (r *Result) sim(ctx context.Context, t *Target, progress func(Progress)) er
 			r.Schedules += out.Schedules
 			r.Steps += out.Steps
 			r.found(out.Finding)
-			r.explain(m, t.work(m), out, opt)
+			r.explain(m, t.work(m), out, opt, nil)
 			if r.Job.Points {
 				if err := r.interrupted(plain, opt); err != nil {
 					return err

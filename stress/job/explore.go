@@ -90,10 +90,11 @@ func Head(j Job, found *Found, opt kernel.Options) map[string]string {
 	return head
 }
 
-// Explain makes a result of what a search found in t: its schedule shrunk and drawn on m as the job says.
-func Explain(m *kernel.Machine, t *Target, j Job, found *Found, opt kernel.Options) *Result {
+// Explain makes a result of what a search found in t: its schedule shrunk and drawn on m as the job says, as far as
+// that goes until over says that the time has passed. over may be nil.
+func Explain(m *kernel.Machine, t *Target, j Job, found *Found, opt kernel.Options, over func() bool) *Result {
 	r := &Result{Job: j, FoundBy: found.By, FoundAt: found.At, Schedules: found.At}
 	r.found(found.Finding)
-	r.explain(m, t.work(m), &explore.Outcome{Finding: found.Finding, Schedule: found.Schedule}, opt)
+	r.explain(m, t.work(m), &explore.Outcome{Finding: found.Finding, Schedule: found.Schedule}, opt, over)
 	return r
 }

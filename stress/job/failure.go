@@ -22,15 +22,16 @@ func (r *Result) head(f *kernel.Finding, opt kernel.Options) map[string]string {
 	return head
 }
 
-// explain shrinks the failing schedule, finds out which orders of operations it comes down to, and draws it.
-func (r *Result) explain(m *kernel.Machine, w explore.Work, out *explore.Outcome, opt kernel.Options) {
+// explain shrinks the failing schedule, finds out which orders of operations it comes down to, and draws it. over, which
+// may be nil, tells when the time for that has passed.
+func (r *Result) explain(m *kernel.Machine, w explore.Work, out *explore.Outcome, opt kernel.Options, over func() bool) {
 	out.Schedule.Meta = r.head(out.Finding, opt)
 	r.Depth = -1
 	if r.Job.Shrink == 0 && !r.Job.Trace {
 		r.Schedule = string(out.Schedule.Text())
 		return
 	}
-	sh := explore.Shrink(w, out.Schedule, out.Finding, opt, r.Job.Shrink)
+	sh := explore.Shrink(w, out.Schedule, out.Finding, opt, explore.Effort{Runs: r.Job.Shrink, Over: over})
 	r.ShrinkRuns, r.Preemptions, r.Needs = sh.Runs, sh.Preemptions, sh.Needs
 	r.Faults = explore.BudgetsText(sh.Faults)
 	if k := r.Job.FailAt; k != 0 {
@@ -47,8 +48,8 @@ func (r *Result) explain(m *kernel.Machine, w explore.Work, out *explore.Outcome
 	if n := sh.Options.MaxSteps; n != opt.MaxSteps {
 		s.Meta["max_steps"] = strconv.Itoa(n)
 	}
-	if sh.Preemptions >= 0 && r.Job.Shrink > 0 {
-		r.constrain(sh)
+	if r.Cut = sh.Cut && r.Job.Shrink > 0; !r.Cut && sh.Preemptions >= 0 && r.Job.Shrink > 0 {
+		r.constrain(sh, over)
 	}
 	r.Schedule = string(s.Text())
 	if r.Job.Trace {
@@ -59,10 +60,11 @@ func (r *Result) explain(m *kernel.Machine, w explore.Work, out *explore.Outcome
 }
 
 // constrain finds the constraints of a shrunk failure, with as many runs as it may take to shrink.
-func (r *Result) constrain(sh *explore.Shrunk) {
-	ex := explore.Explain(sh.Work.Runner, sh.Schedule, sh.Finding, sh.Options, r.Job.Shrink)
+func (r *Result) constrain(sh *explore.Shrunk, over func() bool) {
+	ex := explore.Explain(sh.Work.Runner, sh.Schedule, sh.Finding, sh.Options, explore.Effort{Runs: r.Job.Shrink, Over: over})
 	r.ShrinkRuns += ex.Runs
 	if !ex.Found {
+		r.Cut = over != nil && over()
 		return
 	}
 	r.Depth = len(ex.Constraints)

@@ -83,9 +83,11 @@ type Result struct {
 	Schedule    string `json:"schedule,omitempty"`
 	Preemptions int    `json:"preemptions"`
 	ShrinkRuns  int    `json:"shrink_runs,omitempty"`
-	Trace       string `json:"trace,omitempty"`
-	Dump        string `json:"dump,omitempty"`
-	HTML        string `json:"html,omitempty"`
+	// Cut says that the time was over before the schedule was as small as it gets, and its constraints were found.
+	Cut   bool   `json:"cut,omitempty"`
+	Trace string `json:"trace,omitempty"`
+	Dump  string `json:"dump,omitempty"`
+	HTML  string `json:"html,omitempty"`
 	// Depth is the number of Constraints, orders of operations that together bring the failure back; -1: not known.
 	Depth       int      `json:"depth"`
 	Constraints []string `json:"constraints,omitempty"`

@@ -33,7 +33,7 @@ func TestPoints(t *testing.T) {
 	if out.Finding == nil {
 		t.Fatal("the race was not found")
 	}
-	sh := explore.Shrink(explore.Work{Runner: plain}, out.Schedule, out.Finding, kernel.Options{}, 1000)
+	sh := explore.Shrink(explore.Work{Runner: plain}, out.Schedule, out.Finding, kernel.Options{}, explore.Effort{Runs: 1000})
 	r := &Result{Schedule: string(sh.Schedule.Text())}
 	if err := r.interrupted(plain, kernel.Options{}); err != nil {
 		t.Fatal(err)

@@ -382,10 +382,24 @@ func (x *explorer) sorted() []*find {
 	return all
 }
 
-// explain makes every finding small and draws it, on all workers.
-func (x *explorer) explain() []*job.Result {
+// Grace is how long after its time an exploration may still make small what it has found: half as long again, but not
+// less than leastGrace.
+func Grace(period time.Duration) time.Duration { return max(period/2, leastGrace) }
+
+const leastGrace = 10 * time.Second
+
+// explain makes every finding small and draws it, on all workers. Those that are left share the time that is left.
+func (x *explorer) explain(ctx context.Context) []*job.Result {
 	all := x.sorted()
 	out := make([]*job.Result, len(all))
+	end := x.start.Add(x.job.Explore.For + Grace(x.job.Explore.For))
+	over := func(i int) func() bool {
+		share := end
+		if rounds := (len(all) - i + len(x.workers) - 1) / len(x.workers); rounds > 1 {
+			share = time.Now().Add(time.Until(end) / time.Duration(rounds))
+		}
+		return func() bool { return ctx.Err() != nil || x.job.Explore.For > 0 && time.Now().After(share) }
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for _, w := range x.workers {
@@ -393,7 +407,7 @@ func (x *explorer) explain() []*job.Result {
 			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
 				j := x.job
 				j.Explore = nil
-				out[i] = job.Explain(w.m, w.target, j, &all[i].Found, x.lanes[all[i].place].opt)
+				out[i] = job.Explain(w.m, w.target, j, &all[i].Found, x.lanes[all[i].place].opt, over(i))
 			}
 		})
 	}
@@ -406,7 +420,7 @@ func (x *explorer) result(ctx context.Context) *job.Result {
 	r := &job.Result{Job: x.job, Verdict: job.Clean}
 	e := &job.Explored{Covered: -1, Searched: time.Since(x.start), Unfinished: x.enough || ctx.Err() != nil}
 	if ctx.Err() == nil {
-		e.Findings = x.explain()
+		e.Findings = x.explain(ctx)
 	}
 	if len(e.Findings) > 0 {
 		*r = *e.Findings[0]

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -337,6 +338,33 @@ func TestInterrupted(t *testing.T) {
 }
 
 // TestEnough: a search ends with as many findings as were asked for, and going on with it does not go beyond.
+// What is found when the time to make it small is over is kept and drawn, and says that it may need less.
+func TestGrace(t *testing.T) {
+	if Grace(time.Second) != 10*time.Second || Grace(time.Minute) != 30*time.Second {
+		t.Errorf("%s for a second, %s for a minute", Grace(time.Second), Grace(time.Minute))
+	}
+	for _, late := range []time.Duration{0, 2 * time.Hour} {
+		j := ask("cont(2)", 0, 2)
+		j.Explore.For, j.Explore.MaxFindings = time.Hour, 1
+		j.Shrink, j.Trace = 3000, true
+		x := &explorer{job: j, progress: func(job.Progress) {}, start: time.Now(), finds: map[string]*find{}}
+		x.change = sync.NewCond(&x.mu)
+		if err := x.prepare(); err != nil {
+			t.Fatal(err)
+		}
+		x.search(t.Context())
+		x.start = x.start.Add(-late)
+		all := x.result(t.Context()).Explored.Findings
+		x.close()
+		if len(all) != 1 {
+			t.Fatalf("%d findings", len(all))
+		}
+		if f := all[0]; f.Cut != (late > 0) || f.Cut != (f.Depth < 0) || f.Schedule == "" || f.Trace == "" || f.Needs == "" {
+			t.Errorf("%s late: cut off %t, depth %d, %q, %q", late, f.Cut, f.Depth, f.Needs, f.Schedule)
+		}
+	}
+}
+
 func TestEnough(t *testing.T) {
 	j := ask("cont(5)", 0, 2)
 	j.Explore.State, j.Explore.For, j.Explore.MaxFindings = t.TempDir(), time.Minute, 1

@@ -107,7 +107,7 @@ func find(t *testing.T, name string, main func(cur *kernel.Task)) *Failure {
 	if out.Finding == nil {
 		t.Fatal("no finding")
 	}
-	sh := explore.Shrink(explore.Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, 2000)
+	sh := explore.Shrink(explore.Work{Runner: r}, out.Schedule, out.Finding, kernel.Options{}, explore.Effort{Runs: 2000})
 	return &Failure{
 		Scenario: "tiny", Finding: sh.Finding, Events: sh.Result.Events, Pending: sh.Result.Pending,
 		Era: "3.19", Backend: "sim", Chooser: "random", Seed: 1, Steps: sh.Result.Steps, Preemptions: sh.Preemptions,
