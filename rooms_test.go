@@ -34,7 +34,9 @@ const rooms = `
 
 	target/kernel/choosertest < target/fs < target/lockd, target/nfs;
 
-	NONE < stress/mutant, stress/leakcheck, stress/rpcclient, stress/wire, stress/history;
+	NONE < stress/scratch, stress/leakcheck, stress/rpcclient, stress/wire, stress/history;
+
+	stress/scratch < stress/mutant;
 
 	stress/rpcclient, stress/wire < stress/rpcbind, stress/nlmclient;
 
@@ -48,6 +50,8 @@ const rooms = `
 	stress/portfolio < stress/runner;
 
 	stress/leakcheck < stress/soak, stress/server, fuzz;
+
+	stress/scratch < stress/portfolio, stress/audit, stress/spin, stress/peers;
 
 	stress/mutant < stress/verdict, stress/audit, fuzz;
 

@@ -42,20 +42,21 @@ func TestFindsTheBugOf2014(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(v.Dir, "fuzz")
-	run := func(name string, args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	if out, err := run("go", "test", "-c", "-buildvcs=false", "-trimpath", "-fuzz", "^FuzzStartup$", "-o", "fuzz.bin", "."); err != nil {
+	// It writes what fails into the folder that it runs in, and its seeds are beside that.
+	dir := t.TempDir()
+	fuzzer := filepath.Join(dir, "fuzz", "fuzz.bin")
+	if out, err := v.Go(ctx, "test", "-c", "-fuzz", "^FuzzStartup$", "-o", fuzzer, "./fuzz").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	if err := os.Symlink(filepath.Join(root, "corpus"), filepath.Join(dir, "corpus")); err != nil {
+		t.Fatal(err)
+	}
 	start := time.Now()
-	out, err := run("./fuzz.bin", "-test.run=^$", "-test.fuzz=^FuzzStartup$", "-test.fuzztime=3m", "-test.fuzzminimizetime=10x",
-		"-test.fuzzcachedir="+t.TempDir())
+	cmd := exec.CommandContext(ctx, fuzzer, "-test.run=^$", "-test.fuzz=^FuzzStartup$", "-test.fuzztime=3m",
+		"-test.fuzzminimizetime=10x", "-test.fuzzcachedir="+t.TempDir())
+	cmd.Dir = filepath.Dir(fuzzer)
+	text, err := cmd.CombinedOutput()
+	out := string(text)
 	if err == nil || !strings.Contains(out, "wake_up_process(NULL)") || !strings.Contains(out, "oops: NULL pointer dereference") {
 		t.Fatalf("not found (%v):\n%s", err, out)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/job"
 	"github.com/seed17199236/svcfuzz/stress/mutant"
 	"github.com/seed17199236/svcfuzz/stress/scenario"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 )
 
 func init() { register(auditCmd) }
@@ -147,9 +148,6 @@ func (a *auditor) perform(ctx context.Context, parts []string) error {
 	return nil
 }
 
-// ahead is how many builds are under way while a mutant is looked at.
-const ahead = 2
-
 // choose lists the mutants to look at: those that only names, else every diff once, those first that are quickly seen.
 func (a *auditor) choose(only string) ([]*mutant.Mutant, error) {
 	var list []*mutant.Mutant
@@ -203,7 +201,9 @@ func (a *auditor) sites(context.Context) error {
 		return usagef("%v", err)
 	}
 	port, err := audit.Source(a.root)
-	if err != nil {
+	if scratch.Full(err) != nil {
+		return err
+	} else if err != nil {
 		return faultf("%v", err)
 	}
 	c := audit.Compare(facts, port)
@@ -261,7 +261,9 @@ func (a *auditor) workloads() []audit.Workload {
 // points records runs.
 func (a *auditor) points(ctx context.Context) error {
 	port, err := audit.Source(a.root)
-	if err != nil {
+	if scratch.Full(err) != nil {
+		return err
+	} else if err != nil {
 		return faultf("%v", err)
 	}
 	loads := a.workloads()
@@ -331,16 +333,17 @@ func (a *auditor) mutants(ctx context.Context) error {
 	began, start := 0, time.Now()
 	var stopped error // by the user, who still gets what there is
 	for _, m := range a.list {
+		if err := a.shop.start(plantedIn(m)); err != nil {
+			return err
+		}
+	}
+	for _, m := range a.list {
 		if a.period > 0 && time.Since(start) > a.period {
 			break
 		}
 		began++
-		for _, next := range a.list[began:min(began+ahead, len(a.list))] {
-			if err := a.shop.start(plantedIn(next)); err != nil {
-				return err
-			}
-		}
 		s, err := a.sense(ctx, h, m)
+		a.shop.done(plantedIn(m))
 		if stopped = ctx.Err(); stopped != nil {
 			began--
 			break

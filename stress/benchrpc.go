@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed17199236/svcfuzz/stress/load"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 )
 
 func init() { register(benchRPCCmd) }
@@ -66,7 +67,7 @@ type rpcBench struct {
 
 	rivals  []*load.Rival
 	servers []*load.Server
-	dir     string // of the files of others
+	folder  *scratch.Folder // of the files of others
 	rows    []*rpcRow
 }
 
@@ -200,15 +201,13 @@ func (b *rpcBench) start(ctx context.Context, w io.Writer) error {
 		return faultf("%v", err)
 	}
 	b.servers = append(b.servers, ours)
-	dir, err := os.MkdirTemp("", "svcfuzz-bench-")
-	if err != nil {
+	if b.folder, err = scratch.New("bench"); err != nil {
 		b.kill()
 		return usagef("no folder for the other servers' files can be made in %s (%s); set TMPDIR", os.TempDir(), fileError(err))
 	}
-	b.dir = dir
 	slices.SortStableFunc(b.rivals, func(x, y *load.Rival) int { return cmp.Compare(rank(x.Name), rank(y.Name)) })
 	for _, r := range b.rivals {
-		sub := filepath.Join(dir, r.Name)
+		sub := filepath.Join(b.folder.Dir, r.Name)
 		if err := os.MkdirAll(sub, 0o755); err != nil {
 			b.kill()
 			return faultf("%v", err)
@@ -239,8 +238,8 @@ func (b *rpcBench) kill() {
 	for _, s := range b.servers {
 		s.Kill()
 	}
-	if b.dir != "" {
-		os.RemoveAll(b.dir)
+	if b.folder != nil {
+		_ = b.folder.Remove()
 	}
 }
 

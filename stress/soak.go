@@ -21,6 +21,7 @@ import (
 	"github.com/seed17199236/svcfuzz/stress/mutant"
 	"github.com/seed17199236/svcfuzz/stress/oracle"
 	"github.com/seed17199236/svcfuzz/stress/scenario"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 	"github.com/seed17199236/svcfuzz/stress/soak"
 )
 
@@ -292,16 +293,16 @@ func (f *soakFlags) rebuild(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	logs, err := os.MkdirTemp("", "svcfuzz-race-")
+	logs, err := scratch.New("race")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(logs) }()
+	defer func() { _ = logs.Remove() }()
 	child := exec.CommandContext(cmd.Context(), v.Binary, f.args...)
 	child.Stdout, child.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 	// The report of a race goes into a file, from which the child takes it into its finding; the race detector's own
 	// exit code would hide the child's.
-	child.Env = append(os.Environ(), "GORACE=exitcode=0 log_path="+filepath.Join(logs, "race"),
+	child.Env = append(os.Environ(), "GORACE=exitcode=0 log_path="+filepath.Join(logs.Dir, "race"),
 		rebuiltFor+"="+f.asked(), rebuiltWith+"="+strings.Join(v.Patches, " "))
 	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
 	child.WaitDelay = time.Minute

@@ -199,6 +199,25 @@ func (w *workshop) start(p planted) error {
 	return nil
 }
 
+// building is how many builds are under way, and how many are ready for somebody who has not come for them.
+func (w *workshop) building() (now, ready int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pool == nil {
+		return 0, 0
+	}
+	return w.pool.Building()
+}
+
+// done says that a tree that start was called for is needed no more.
+func (w *workshop) done(p planted) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pool != nil && !p.plain() {
+		w.pool.Done(p.request())
+	}
+}
+
 // run runs a job on a tree, which is built if it has to be. The error is one of wrong use, of a patch that does not
 // fit, the end of ctx, or a fault.
 func (w *workshop) run(ctx context.Context, p planted, j job.Job, show func(job.Progress)) (*job.Result, error) {
@@ -214,7 +233,11 @@ func (w *workshop) run(ctx context.Context, p planted, j job.Job, show func(job.
 		if err != nil {
 			return nil, err
 		}
-		stop := w.live.waiting("building %s", p)
+		waits, ok := ctx.Value(waitsKey{}).(func(planted) func())
+		if !ok {
+			waits = func(p planted) func() { return w.live.waiting("building %s", p) }
+		}
+		stop := waits(p)
 		v, err := pool.Get(ctx, p.request())
 		stop()
 		if err != nil {
@@ -233,6 +256,14 @@ func (w *workshop) run(ctx context.Context, p planted, j job.Job, show func(job.
 		return res, faultf("%s: %d of %d schedules ran differently the second time", j.Scenario, res.Unequal, res.Schedules)
 	}
 	return res, nil
+}
+
+type waitsKey struct{}
+
+// waitingFor has waits told when somebody waits for a build, in the place of the line of progress; what it returns is
+// called when the build is over.
+func waitingFor(ctx context.Context, waits func(p planted) (over func())) context.Context {
+	return context.WithValue(ctx, waitsKey{}, waits)
 }
 
 // sweep runs a job once for each fallible step that is to fail, and returns the first result that good accepts; else the

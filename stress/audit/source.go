@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 )
 
 // Site is a call of a primitive of the floor in the source of the port.
@@ -88,6 +90,9 @@ func loadModule(root string) (*module, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	output, err := cmd.Output()
+	if full := scratch.FullIn("go list in "+root, stderr.String()); err != nil && full != nil {
+		return nil, full
+	}
 	if err != nil {
 		return nil, fmt.Errorf("go list in %s: %w: %s", root, err, strings.Join(strings.Fields(stderr.String()), " "))
 	}

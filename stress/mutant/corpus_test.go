@@ -78,8 +78,12 @@ func TestCorpus(t *testing.T) {
 		for _, e := range series {
 			all = append(all, &e.Patch)
 		}
-		if err := tree.check(t.TempDir(), append(all, patches...), also); err != nil {
+		dir := t.TempDir()
+		if err := tree.check(dir, append(all, patches...), also); err != nil {
 			t.Errorf("%s: %v", strings.Join(what, " + "), err)
+		}
+		if err := os.RemoveAll(dir); err != nil { // not at the end of the test, with a hundred others
+			t.Error(err)
 		}
 	}
 	for _, era := range eras.Names() {
@@ -159,18 +163,17 @@ func newPortTree(root string) (*portTree, error) {
 	return &portTree{root, module, fset, importer.ForCompiler(fset, "source", nil), map[string]*types.Package{}}, nil
 }
 
-// check applies patches to a copy of target/ in dir and type-checks it, and the folders in also with it.
+// check applies patches to target/, with what they change in dir, and type-checks it, and the folders in also with it.
 func (p *portTree) check(dir string, patches []*Patch, also []string) error {
-	for _, folder := range append([]string{"target"}, also...) {
-		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join(p.root, folder))); err != nil {
-			return err
-		}
+	o := &overlay{root: p.root, dir: dir}
+	if err := o.take(patches); err != nil {
+		return err
 	}
 	marks, err := applySeries(dir, patches)
 	if err != nil {
 		return err
 	}
-	v := &variant{portTree: p, dir: dir, changed: marks, done: map[string]*types.Package{}}
+	v := &variant{portTree: p, tree: o, changed: marks, done: map[string]*types.Package{}}
 	folders := append([]string{"target/lockd", "target/nfs"}, slices.Sorted(maps.Keys(marks))...)
 	for _, folder := range append(folders, also...) {
 		if _, err := v.Import(p.module + "/" + folder); err != nil {
@@ -180,10 +183,10 @@ func (p *portTree) check(dir string, patches []*Patch, also []string) error {
 	return nil
 }
 
-// variant is a patched copy. It is the importer of its own packages.
+// variant is a patched tree. It is the importer of its own packages.
 type variant struct {
 	*portTree
-	dir     string
+	tree    *overlay
 	changed map[string][]string
 	done    map[string]*types.Package
 	dirty   map[string]bool
@@ -202,7 +205,7 @@ func (v *variant) Import(path string) (*types.Package, error) {
 		v.done[path] = pkg
 		return pkg, nil
 	}
-	files, err := v.parse(filepath.Join(v.dir, filepath.FromSlash(folder)))
+	files, err := v.parse(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -238,23 +241,20 @@ func (v *variant) reaches(path string, pkg *types.Package) bool {
 }
 
 // parse reads the Go files of a folder that belong to a build here.
-func (v *variant) parse(dir string) ([]*ast.File, error) {
-	entries, err := os.ReadDir(dir)
+func (v *variant) parse(folder string) ([]*ast.File, error) {
+	names, err := v.tree.code(folder)
 	if err != nil {
 		return nil, err
 	}
 	var files []*ast.File
-	for _, e := range entries {
-		if e.IsDir() || !isCode(e.Name()) {
-			continue
-		}
-		if match, err := gobuild.Default.MatchFile(dir, e.Name()); err != nil || !match {
+	for _, name := range names {
+		if match, err := gobuild.Default.MatchFile(filepath.Split(name)); err != nil || !match {
 			if err != nil {
 				return nil, err
 			}
 			continue
 		}
-		f, err := parser.ParseFile(v.fset, filepath.Join(dir, e.Name()), nil, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(v.fset, name, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return nil, err
 		}

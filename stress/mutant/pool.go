@@ -5,6 +5,7 @@ package mutant
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 )
 
 // Options of a [Pool]. The zero value is the usual one.
@@ -25,6 +28,7 @@ type Options struct {
 	Eras         Eras
 	Runner       string        // folder of the runner's main package; stress/runner if empty
 	Parallel     int           // builds at a time; 2 if zero: each one keeps several compilers busy
+	Ahead        int           // builds that were started and nobody has waited for yet, at most; 2 if zero
 	BuildTimeout time.Duration // 5 minutes if zero
 }
 
@@ -52,40 +56,43 @@ type key struct {
 	race        bool
 }
 
-// Pool builds variants of the module in scratch folders, each once, a few at a time, on the shared
-// build cache. Its methods may be called from several goroutines.
+// Pool builds variants of the module, each once, a few at a time, on the shared build cache. A variant stays until all
+// that started it are done with it. Its methods may be called from several goroutines.
 type Pool struct {
-	root, module, dir string
-	opt               Options
-	ctx               context.Context
-	cancel            context.CancelFunc
-	slots             chan struct{}
+	root, module string
+	folder       *scratch.Folder
+	opt          Options
+	ctx          context.Context
+	cancel       context.CancelFunc
 
-	mu     sync.Mutex
-	closed bool
-	jobs   map[key]*job
-	wg     sync.WaitGroup
+	mu       sync.Mutex
+	closed   bool
+	jobs     map[key]*job
+	queue    []*job // that are not begun, in their order
+	building int
+	made     int // for the names of folders
+	wg       sync.WaitGroup
 }
 
 type job struct {
+	request Request
 	done    chan struct{}
 	variant *Variant
 	err     error
+
+	uses   int  // of those that started it, and are not done with it
+	wanted bool // somebody has waited for it
+	begun  bool
 }
 
-// Variant is a built runner and the folder that holds its source.
+// Variant is a built runner and where its source is.
 type Variant struct {
-	Dir     string   // root of the patched module; package fuzz may be built there as well
 	Binary  string   // the runner
 	Patches []string // IDs that it must report, sorted
 	Era     string
+
+	root, overlay string // what [Variant.Go] reads
 }
-
-// scratchPrefix starts the name of every scratch folder.
-const scratchPrefix = "svcfuzz-scratch-"
-
-// staleAfter is the age at which a scratch folder cannot belong to a live run any more.
-const staleAfter = 48 * time.Hour
 
 // NewPool prepares a pool for the module at root. Close it to remove everything it made.
 func NewPool(root string, opt Options) (*Pool, error) {
@@ -102,27 +109,17 @@ func NewPool(root string, opt Options) (*Pool, error) {
 	if opt.BuildTimeout <= 0 {
 		opt.BuildTimeout = 5 * time.Minute
 	}
-	sweep(os.TempDir(), time.Now().Add(-staleAfter))
-	dir, err := os.MkdirTemp("", scratchPrefix)
+	if opt.Ahead <= 0 {
+		opt.Ahead = 2
+	}
+	folder, err := scratch.New("scratch")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Pool{
-		root: root, module: module, dir: dir, opt: opt, ctx: ctx, cancel: cancel,
-		slots: make(chan struct{}, opt.Parallel), jobs: map[key]*job{},
+		root: root, module: module, folder: folder, opt: opt, ctx: ctx, cancel: cancel, jobs: map[key]*job{},
 	}, nil
-}
-
-// sweep removes what runs left behind that were killed before they could clean up. It is best
-// effort: a folder that cannot be removed is somebody else's.
-func sweep(temp string, before time.Time) {
-	old, _ := filepath.Glob(filepath.Join(temp, scratchPrefix+"*"))
-	for _, dir := range old {
-		if info, err := os.Lstat(dir); err == nil && info.IsDir() && info.ModTime().Before(before) {
-			_ = os.RemoveAll(dir)
-		}
-	}
 }
 
 // Close stops the builds that are under way, waits for them and removes all scratch folders. It may be
@@ -130,62 +127,154 @@ func sweep(temp string, before time.Time) {
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.closed = true
+	for _, j := range p.queue {
+		j.end(nil, errClosed)
+	}
+	p.queue = nil
 	p.mu.Unlock()
 	p.cancel()
 	p.wg.Wait()
-	return os.RemoveAll(p.dir)
+	return p.folder.Remove()
 }
 
-// Start begins a build without waiting for it, so that it runs beside a search. A later [Pool.Get]
-// of the same request gets its result.
+var errClosed = errors.New("the build pool is closed")
+
+// Start begins a build without waiting for it, so that it runs beside a search; it waits for its turn if enough was
+// built ahead. A later [Pool.Get] of the same request gets its result. Who calls it calls [Pool.Done] at the end.
 func (p *Pool) Start(r Request) {
-	p.start(r)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.job(r).uses++
 }
 
-// start finds or begins the job of a request.
-func (p *Pool) start(r Request) *job {
-	if r.Era == "" {
-		r.Era = TreeEra
+// Done says that one of those that started a request needs it no more. What was built for it goes with the last of them.
+func (p *Pool) Done(r Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := keyOf(r)
+	j := p.jobs[k]
+	if j == nil {
+		return
 	}
-	k := key{era: r.Era, race: r.Race}
+	if j.uses--; j.uses > 0 {
+		return
+	}
+	delete(p.jobs, k)
+	if p.queue = slices.DeleteFunc(p.queue, func(q *job) bool { return q == j }); !j.begun {
+		j.end(nil, errClosed)
+	}
+	if j.ended() && j.variant != nil {
+		_ = os.RemoveAll(filepath.Dir(j.variant.Binary)) // else Close will
+	}
+	p.pump()
+}
+
+func keyOf(r Request) key {
+	k := key{era: cmp.Or(r.Era, TreeEra), race: r.Race}
 	if r.Mutant != nil {
 		k.mutant = r.Mutant.ID
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	return k
+}
+
+// job finds or queues the job of a request. The caller holds the lock.
+func (p *Pool) job(r Request) *job {
+	r.Era = cmp.Or(r.Era, TreeEra)
+	k := keyOf(r)
 	j := p.jobs[k]
 	if j != nil {
 		return j
 	}
-	j = &job{done: make(chan struct{})}
+	j = &job{request: r, done: make(chan struct{})}
 	if p.closed {
-		j.err = errors.New("the build pool is closed")
-		close(j.done)
+		j.end(nil, errClosed)
 		return j
 	}
 	p.jobs[k] = j
-	dir := filepath.Join(p.dir, fmt.Sprintf("%03d", len(p.jobs)))
-	p.wg.Go(func() {
-		defer close(j.done)
-		select {
-		case p.slots <- struct{}{}:
-			defer func() { <-p.slots }()
-		case <-p.ctx.Done():
-			j.err = p.ctx.Err()
+	p.queue = append(p.queue, j)
+	p.pump()
+	return j
+}
+
+func (j *job) end(v *Variant, err error) {
+	j.variant, j.err = v, err
+	close(j.done)
+}
+
+func (j *job) ended() bool {
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// pump begins what may begin: what somebody waits for, and as much of the rest as is to be built ahead. The caller holds
+// the lock.
+func (p *Pool) pump() {
+	for p.building < p.opt.Parallel {
+		i := slices.IndexFunc(p.queue, func(j *job) bool { return j.wanted })
+		if i < 0 && len(p.queue) > 0 && p.ahead() < p.opt.Ahead {
+			i = 0
+		}
+		if i < 0 {
 			return
 		}
-		if j.variant, j.err = p.make(r, dir); j.err != nil {
-			j.err = errors.Join(j.err, os.RemoveAll(dir))
+		j := p.queue[i]
+		p.queue = slices.Delete(p.queue, i, i+1)
+		p.made++
+		dir := filepath.Join(p.folder.Dir, fmt.Sprintf("%03d", p.made))
+		p.building++
+		j.begun = true
+		p.wg.Go(func() {
+			v, err := p.make(j.request, dir)
+			if err != nil {
+				err = errors.Join(err, os.RemoveAll(dir))
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.building--
+			j.end(v, err)
+			if p.jobs[keyOf(j.request)] != j {
+				_ = os.RemoveAll(dir) // all are done with it already
+			}
+			p.pump()
+		})
+	}
+}
+
+// ahead counts what was begun for nobody so far.
+func (p *Pool) ahead() (n int) {
+	for _, j := range p.jobs {
+		if j.begun && !j.wanted {
+			n++
 		}
-	})
-	return j
+	}
+	return n
+}
+
+// Building is how many builds are under way, and how many are ready for somebody who has not come for them.
+func (p *Pool) Building() (now, ready int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, j := range p.jobs {
+		if !j.wanted && j.ended() {
+			ready++
+		}
+	}
+	return p.building, ready
 }
 
 // Get returns the variant of a request, building it if nobody has yet. The error is a [StaleError],
 // a [BrokenError], or a fault that says nothing about the patch. The build goes on for other callers
 // if ctx ends.
 func (p *Pool) Get(ctx context.Context, r Request) (*Variant, error) {
-	j := p.start(r)
+	p.mu.Lock()
+	j := p.job(r)
+	j.wanted = true
+	p.pump()
+	p.mu.Unlock()
 	select {
 	case <-j.done:
 		return j.variant, j.err
@@ -194,7 +283,7 @@ func (p *Pool) Get(ctx context.Context, r Request) (*Variant, error) {
 	}
 }
 
-// make copies, patches, marks and builds.
+// make patches, marks and builds.
 func (p *Pool) make(r Request, dir string) (*Variant, error) {
 	eras, err := p.opt.Eras.Series(r.Era)
 	if err != nil {
@@ -207,25 +296,32 @@ func (p *Pool) make(r Request, dir string) (*Variant, error) {
 	if r.Mutant != nil {
 		series = append(series, r.Mutant)
 	}
-	v := &Variant{Dir: filepath.Join(dir, "src"), Binary: filepath.Join(dir, "runner"), Era: r.Era, Patches: []string{}}
+	v := &Variant{
+		Binary: filepath.Join(dir, "runner"), Era: r.Era, Patches: []string{}, root: p.root,
+		overlay: filepath.Join(dir, "overlay.json"),
+	}
 	for _, patch := range series {
 		v.Patches = append(v.Patches, patch.ID)
 	}
 	slices.Sort(v.Patches)
-	if err := os.MkdirAll(v.Dir, 0o755); err != nil {
+	o := &overlay{root: p.root, dir: filepath.Join(dir, sources)}
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := copyModule(p.ctx, p.root, v.Dir); err != nil {
+	if err := o.take(series); err != nil {
 		return nil, err
 	}
-	marks, err := applySeries(v.Dir, series)
+	marks, err := applySeries(o.dir, series)
 	if err != nil {
 		return nil, err
 	}
-	if err := mark(v.Dir, p.module, p.opt.Runner, marks); err != nil {
+	if err := o.mark(p.module, p.opt.Runner, marks); err != nil {
 		return nil, err
 	}
-	if err := build(p.ctx, v.Dir, p.opt.Runner, v.Binary, r.Race, series, p.opt.BuildTimeout); err != nil {
+	if err := o.json(v.overlay); err != nil {
+		return nil, err
+	}
+	if err := v.build(p.ctx, p.module, p.opt.Runner, r.Race, series, p.opt.BuildTimeout); err != nil {
 		return nil, err
 	}
 	return v, nil

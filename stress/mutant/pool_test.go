@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -227,8 +228,8 @@ func TestPool(t *testing.T) {
 		if err != nil || !slices.Equal(steps, []string{"create", "store", "wake"}) {
 			t.Errorf("got %q, %v", steps, err)
 		}
-		if _, err := os.Stat(filepath.Join(v.Dir, "findings")); err == nil {
-			t.Error("the copy holds more than a build needs")
+		if all := contents(t, filepath.Dir(v.Binary)); !slices.Equal(all, []string{"overlay.json", "runner"}) {
+			t.Errorf("a tree without patches takes %q", all)
 		}
 	})
 
@@ -241,7 +242,13 @@ func TestPool(t *testing.T) {
 		if want := []string{"3.18", "lockd-early"}; !slices.Equal(v.Patches, want) {
 			t.Errorf("patches: %q", v.Patches)
 		}
-		marker, err := os.ReadFile(filepath.Join(v.Dir, "target/lockd", markerFile))
+		dir := filepath.Dir(v.Binary)
+		if all := contents(t, dir); !slices.Equal(all, []string{
+			"overlay.json", "runner", "src/stress/runner/" + mutantsFile, "src/target/lockd/svc.go", "src/target/lockd/" + markerFile,
+		}) {
+			t.Errorf("more or less than what is patched is copied: %q", all)
+		}
+		marker, err := os.ReadFile(filepath.Join(dir, "src/target/lockd", markerFile))
 		if err != nil || !strings.Contains(string(marker), `const SvcfuzzMutant = "3.18 lockd-early"`) {
 			t.Errorf("marker: %v\n%s", err, marker)
 		}
@@ -314,11 +321,128 @@ func TestPool(t *testing.T) {
 	})
 
 	t.Run("sources of failed builds are gone", func(t *testing.T) {
-		entries, err := os.ReadDir(p.dir)
-		if err != nil || len(entries) != 3 {
+		entries, err := os.ReadDir(p.folder.Dir)
+		if err != nil || len(entries) != 4 { // the tree, two variants, the lock
 			t.Errorf("%v, %v", entries, err)
 		}
 	})
+}
+
+// contents are the names of the files below dir.
+func contents(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	if err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, name)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// A patch that adds, removes and renames files is built as if it had been applied to the tree, and the tree stays.
+func TestPoolWholeFiles(t *testing.T) {
+	root := fake(t)
+	write(t, root, "target/lockd/old.go", "package lockd\n\nvar which = \"old\"\n")
+	write(t, root, "target/lockd/alone/alone.go", "package alone\n")
+	write(t, root, "target/lockd/steps.go", "package lockd\n\nfunc init() { _ = which }\n")
+	before := contents(t, root)
+	p := pool(t, root, Options{})
+	v, err := p.Get(t.Context(), Request{Mutant: patch(t, "whole", `diff --git a/target/lockd/new.go b/target/lockd/new.go
+new file mode 100644
+--- /dev/null
++++ b/target/lockd/new.go
+@@ -0,0 +1,3 @@
++package lockd
++
++var which = "new"
+diff --git a/target/lockd/old.go b/target/lockd/old.go
+deleted file mode 100644
+--- a/target/lockd/old.go
++++ /dev/null
+@@ -1,3 +0,0 @@
+-package lockd
+-
+-var which = "old"
+diff --git a/target/lockd/alone/alone.go b/target/lockd/alone/alone.go
+deleted file mode 100644
+--- a/target/lockd/alone/alone.go
++++ /dev/null
+@@ -1 +0,0 @@
+-package alone
+diff --git a/target/lockd/svc.go b/target/lockd/svc2.go
+similarity index 90%
+rename from target/lockd/svc.go
+rename to target/lockd/svc2.go
+--- a/target/lockd/svc.go
++++ b/target/lockd/svc2.go
+@@ -4,3 +4,3 @@
+ func Start() []string {
+-	return []string{"create", "store", "wake"}
++	return []string{which}
+ }
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if steps, err := run(t, v, "", time.Minute); err != nil || !slices.Equal(steps, []string{"new"}) {
+		t.Errorf("got %q, %v", steps, err)
+	}
+	if after := contents(t, root); !slices.Equal(after, before) {
+		t.Errorf("the tree has changed: %q", after)
+	}
+	if out, err := v.Go(t.Context(), "vet", "./target/lockd").CombinedOutput(); err != nil {
+		t.Errorf("another go command: %v: %s", err, out)
+	}
+}
+
+// Builds run ahead as far as they may, nobody waits for those that were not asked for, and what all are done with goes.
+func TestPoolAhead(t *testing.T) {
+	root := fake(t)
+	p := pool(t, root, Options{Parallel: 1, Ahead: 1})
+	request := func(id string) Request { return Request{Mutant: patch(t, id, goodDiff)} }
+	for _, id := range []string{"a", "b", "c", "c"} {
+		p.Start(request(id))
+	}
+	get := func(id string) *Variant {
+		t.Helper()
+		v, err := p.Get(t.Context(), request(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	gone := func(v *Variant) bool {
+		_, err := os.Stat(filepath.Dir(v.Binary))
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	c := get("c") // before its turn
+	if now, ready := p.Building(); now+ready > 1 {
+		t.Errorf("%d are built and %d ready, and only one is to be", now, ready)
+	}
+	p.Done(request("c"))
+	if gone(c) {
+		t.Error("one of two is done with it, and it is gone")
+	}
+	p.Done(request("c"))
+	if !gone(c) {
+		t.Error("both are done with it, and it is there")
+	}
+	a, b := get("a"), get("b")
+	p.Done(request("a"))
+	if !gone(a) || gone(b) {
+		t.Errorf("a is gone: %t, b is gone: %t", gone(a), gone(b))
+	}
+	if again := get("a"); gone(again) {
+		t.Error("it was not built again")
+	}
+	p.Start(request("d"))
+	p.Done(request("d")) // whether it is being built or not
+	if now, ready := p.Building(); ready != 0 || now > 1 {
+		t.Errorf("%d are built and %d ready for nobody", now, ready)
+	}
 }
 
 func TestPoolFaults(t *testing.T) {
@@ -342,7 +466,7 @@ func TestPoolFaults(t *testing.T) {
 		if _, err := p.Get(t.Context(), Request{Mutant: patch(t, "b", goodDiff)}); err == nil {
 			t.Error("a closed pool built something")
 		}
-		if _, err := os.Stat(p.dir); err == nil {
+		if _, err := os.Stat(p.folder.Dir); err == nil {
 			t.Error("the scratch folder is still there")
 		}
 	})
@@ -365,24 +489,6 @@ func TestPoolFaults(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", at, err, root)
 		}
 	})
-}
-
-func TestSweep(t *testing.T) {
-	temp := t.TempDir()
-	old, young := filepath.Join(temp, scratchPrefix+"1"), filepath.Join(temp, scratchPrefix+"2")
-	write(t, old, "src/go.mod", "")
-	write(t, young, "src/go.mod", "")
-	long := time.Now().Add(-72 * time.Hour)
-	if err := os.Chtimes(old, long, long); err != nil {
-		t.Fatal(err)
-	}
-	sweep(temp, time.Now().Add(-staleAfter))
-	if _, err := os.Stat(old); err == nil {
-		t.Error("the old folder is still there")
-	}
-	if _, err := os.Stat(young); err != nil {
-		t.Error("the young folder is gone")
-	}
 }
 
 func TestEnds(t *testing.T) {

@@ -4,12 +4,13 @@ package mutant
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -19,13 +20,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 )
 
-// copied are the parts of the module that a build of the runner or of a fuzz target needs. corpus
-// holds Go packages that embed their data, so it is copied as a whole.
-var copied = []string{"go.mod", "go.sum", "target", "stress", "fuzz", "corpus"}
-
 const (
+	sources     = "src" // the folder of the patched files
 	markerFile  = "zz_mutant.go"
 	markerConst = "SvcfuzzMutant"
 	mutantsFile = "zz_mutants.go"
@@ -73,55 +73,63 @@ func modulePath(root string) (string, error) {
 	return "", fmt.Errorf("%s: no module line", filepath.Join(root, "go.mod"))
 }
 
-// copyModule copies what a build needs from root to the empty folder to.
-func copyModule(ctx context.Context, root, to string) error {
-	for _, top := range copied {
-		from := filepath.Join(root, top)
-		if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) && top != "go.mod" {
-			continue
-		}
-		err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
-			if err != nil {
+// overlay is a patched tree: the files that patches change are in a folder of their own, and the go command is told to
+// read them in the place of the module's. Nothing else is copied.
+type overlay struct {
+	root  string            // of the module
+	dir   string            // of the files
+	files map[string]string // in dir, by the name below root, which has slashes; "": there is no such file
+}
+
+// take puts the files that the patches change into dir, as they are in the module.
+func (o *overlay) take(series []*Patch) error {
+	o.files = map[string]string{}
+	for _, p := range series {
+		for _, name := range p.Files() {
+			from, to := filepath.Join(o.root, name), filepath.Join(o.dir, name)
+			if o.files[name] != "" {
+				continue
+			}
+			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 				return err
 			}
-			if err := ctx.Err(); err != nil {
+			data, err := os.ReadFile(from)
+			if err == nil {
+				err = os.WriteFile(to, data, 0o644)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			rel, err := filepath.Rel(root, name)
-			if err != nil {
-				return err
-			}
-			switch {
-			case d.IsDir() && rel == filepath.Join("fuzz", "oss-fuzz", "out"):
-				return fs.SkipDir // what fuzzers leave there comes and goes
-			case d.IsDir():
-				return os.MkdirAll(filepath.Join(to, rel), 0o755)
-			case d.Type().IsRegular():
-				return copyFile(name, filepath.Join(to, rel))
-			}
-			return nil // a build takes nothing but regular files
-		})
-		if err != nil {
-			return err
+			o.files[name] = to
 		}
 	}
 	return nil
 }
 
-// copyFile copies one file; the copy is always writable, whatever the original is.
-func copyFile(from, to string) (err error) {
-	in, err := os.Open(from)
+// write makes a file of the patched tree.
+func (o *overlay) write(name, text string) error {
+	to := filepath.Join(o.dir, name)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	o.files[name] = to
+	return os.WriteFile(to, []byte(text), 0o644)
+}
+
+// json makes the file that the go command takes for its flag -overlay.
+func (o *overlay) json(name string) error {
+	replace := map[string]string{}
+	for file, to := range o.files {
+		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+			to = "" // deleted
+		}
+		replace[filepath.Join(o.root, file)] = to
+	}
+	data, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
-	return err
+	return os.WriteFile(name, data, 0o644)
 }
 
 // applySeries applies the patches in order and returns, for each patched folder, the IDs that changed it.
@@ -143,10 +151,10 @@ func applySeries(root string, series []*Patch) (map[string][]string, error) {
 // mark writes the marker into every patched folder, and into the runner's folder the file that collects
 // them. The runner (package main) declares `var mutants []string` and prints it as its first line. A
 // folder that lost its last Go file to a patch carries no marker.
-func mark(root, module, runner string, marks map[string][]string) error {
+func (o *overlay) mark(module, runner string, marks map[string][]string) error {
 	var imports, consts strings.Builder
 	for i, dir := range slices.Sorted(maps.Keys(marks)) {
-		name, err := packageName(filepath.Join(root, dir))
+		name, err := o.packageName(dir)
 		if err != nil {
 			return err
 		}
@@ -156,7 +164,7 @@ func mark(root, module, runner string, marks map[string][]string) error {
 		text := fmt.Sprintf(generated+"package %s\n\n"+
 			"// %s names the patches that were applied to this package.\nconst %[2]s = %q\n",
 			name, markerConst, strings.Join(marks[dir], " "))
-		if err := os.WriteFile(filepath.Join(root, dir, markerFile), []byte(text), 0o644); err != nil {
+		if err := o.write(path.Join(dir, markerFile), text); err != nil {
 			return err
 		}
 		fmt.Fprintf(&imports, "\tp%d %q\n", i, module+"/"+dir)
@@ -168,70 +176,105 @@ func mark(root, module, runner string, marks map[string][]string) error {
 	text := generated + "package main\n\n" +
 		"import (\n\t\"slices\"\n\t\"strings\"\n\n" + imports.String() + ")\n\n" +
 		"func init() {\n" + consts.String() + "\tslices.Sort(mutants)\n\tmutants = slices.Compact(mutants)\n}\n"
-	return os.WriteFile(filepath.Join(root, runner, mutantsFile), []byte(text), 0o644)
+	return o.write(path.Join(filepath.ToSlash(runner), mutantsFile), text)
 }
 
 // packageName is the package that the Go files of a folder belong to, or nothing if it has none. A file
 // that does not parse is left to the compiler, whose message is the better one.
-func packageName(dir string) (string, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	} else if err != nil {
+func (o *overlay) packageName(dir string) (string, error) {
+	files, err := o.code(dir)
+	if err != nil {
 		return "", err
 	}
-	for _, entry := range entries {
-		if !entry.IsDir() && isCode(entry.Name()) {
-			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, entry.Name()), nil, parser.PackageClauseOnly)
-			if err == nil {
-				return f.Name.Name, nil
-			}
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly)
+		if err == nil {
+			return f.Name.Name, nil
 		}
 	}
 	return "", nil
 }
 
+// code lists the Go files of a folder of the patched tree, where they are to be read.
+func (o *overlay) code(dir string) (files []string, err error) {
+	for _, root := range []string{o.root, o.dir} {
+		entries, err := os.ReadDir(filepath.Join(root, dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, entry := range entries {
+			_, replaced := o.files[path.Join(dir, entry.Name())]
+			if !entry.IsDir() && isCode(entry.Name()) && (root == o.dir || !replaced) {
+				files = append(files, filepath.Join(root, dir, entry.Name()))
+			}
+		}
+	}
+	return files, nil
+}
+
+// Go is a go command, as "build", on the patched tree, with its other arguments behind.
+func (v *Variant) Go(ctx context.Context, verb string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{verb, "-trimpath", "-buildvcs=false", "-overlay", v.overlay}, args)...)
+	cmd.Dir = v.root
+	cmd.Env = append(os.Environ(), "GOWORK=off", "PWD="+v.root)
+	if os.Getenv("GOTMPDIR") == "" { // so that even a killed one leaves nothing that is not removed with the rest
+		cmd.Env = append(cmd.Env, "GOTMPDIR="+filepath.Dir(v.overlay))
+	}
+	// An interrupted go command removes its own work folder; a killed one leaves it behind.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
 // build compiles the runner. A failure with patches applied is a [BrokenError]; without any it is the
-// tree's own.
-func build(ctx context.Context, root, runner, binary string, race bool, series []*Patch, limit time.Duration) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary}
+// tree's own. A full disk is neither.
+func (v *Variant) build(ctx context.Context, module, runner string, race bool, series []*Patch, limit time.Duration) error {
+	// Nobody debugs a runner, and what is written for debuggers is a quarter of what a variant leaves in the build cache.
+	args := []string{"-gcflags=" + module + "/...=-dwarf=false", "-ldflags=-s -w", "-o", v.Binary}
 	if race {
 		args = append(args, "-race")
 	}
 	timed, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(timed, "go", append(args, "./"+runner)...)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOWORK=off", "PWD="+root)
-	// An interrupted go command removes its own work folder; a killed one leaves it behind.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
-	output, err := cmd.CombinedOutput()
+	output, err := v.Go(timed, "build", append(args, "./"+runner)...).CombinedOutput()
 	if err == nil {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	text := firstLines(output, root, 5)
-	if timed.Err() != nil {
-		text = fmt.Sprintf("the build took longer than %s", limit)
-	} else if text == "" {
-		text = err.Error()
-	}
-	if len(series) == 0 {
-		return fmt.Errorf("the tree itself does not build: %s", strings.ReplaceAll(text, "\n", "; "))
-	}
-	broken := &BrokenError{Output: text}
+	broken := &BrokenError{Output: firstLines(output, v.root, filepath.Join(filepath.Dir(v.Binary), sources), 5)}
 	for _, p := range series {
 		broken.Patches = append(broken.Patches, p.ID)
+	}
+	doing := "building " + cmp.Or(strings.Join(broken.Patches, " and "), "the tree")
+	switch {
+	case timed.Err() != nil:
+		broken.Output = fmt.Sprintf("the build took longer than %s", limit)
+	case scratch.FullIn(doing, string(output)) != nil:
+		return scratch.FullIn(doing, string(output))
+	case broken.Output == "":
+		broken.Output = err.Error()
+	}
+	if err := scratch.Probe(doing); err != nil {
+		return err
+	}
+	if len(series) == 0 {
+		return fmt.Errorf("the tree itself does not build: %s", strings.ReplaceAll(broken.Output, "\n", "; "))
 	}
 	return broken
 }
 
-// firstLines are the first n lines that say something, with the scratch folder taken out of them.
-func firstLines(output []byte, root string, n int) string {
-	output = bytes.ReplaceAll(output, []byte(root+string(filepath.Separator)), nil)
+// firstLines are the first n lines that say something. Files of the module and those in their place are called what
+// they are in the module, whether the go command has them from the root of the file system or from that of the module.
+func firstLines(output []byte, root, patched string, n int) string {
+	folders := []string{patched, root}
+	if rel, err := filepath.Rel(root, patched); err == nil {
+		folders = append(folders, rel)
+	}
+	for _, dir := range folders {
+		output = bytes.ReplaceAll(output, []byte(dir+string(filepath.Separator)), nil)
+	}
 	var kept []string
 	for line := range bytes.Lines(output) {
 		text := strings.TrimRight(string(line), "\r\n")

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 	"github.com/seed17199236/svcfuzz/stress/wire"
 	"github.com/seed17199236/svcfuzz/target/fs"
 	"github.com/seed17199236/svcfuzz/target/lockd"
@@ -40,12 +41,12 @@ var decodeC embed.FS
 var nlmArgProcs = []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 16, 20, 21, 22, 23}
 
 func runRpcgen(ctx context.Context, c *Checks) error {
-	dir, err := os.MkdirTemp("", "svcfuzz-rpcgen")
+	folder, err := scratch.New("rpcgen")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	decoder, err := buildDecoder(ctx, dir)
+	defer func() { _ = folder.Remove() }()
+	decoder, err := buildDecoder(ctx, folder.Dir)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/stress/job"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
@@ -151,7 +152,7 @@ func (s *state) enter() error {
 		return refuse("%s: cannot be written (%v); name another folder with --state", s.dir,
 			errors.Unwrap(err))
 	}
-	if !lockFile(s.lock) {
+	if !scratch.Lock(s.lock) {
 		return refuse("%s: another process explores there; wait for its end, or name another folder "+
 			"with --state", s.dir)
 	}

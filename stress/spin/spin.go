@@ -24,6 +24,7 @@ import (
 
 	"github.com/seed17199236/svcfuzz/stress/explore"
 	"github.com/seed17199236/svcfuzz/stress/program"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
@@ -120,11 +121,12 @@ func Verify(ctx context.Context, name string) (rows []Row, trail []int, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := os.MkdirTemp("", "svcfuzz-spin-")
+	folder, err := scratch.New("spin")
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() { _ = folder.Remove() }()
+	dir := folder.Dir
 	if err := os.WriteFile(filepath.Join(dir, "lsr.pml"), model, 0o600); err != nil {
 		return nil, nil, err
 	}

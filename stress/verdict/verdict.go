@@ -213,10 +213,11 @@ func Run(ctx context.Context, c Config) ([]*Row, error) {
 	)
 	slots := make(chan struct{}, max(c.Jobs, 1))
 	for i, b := range cells {
+		slots <- struct{}{} // in their order, so that few builds have to be kept
 		wg.Go(func() {
-			v, err := pool.Get(ctx, requests[i])
-			slots <- struct{}{}
 			defer func() { <-slots }()
+			v, err := pool.Get(ctx, requests[i])
+			defer pool.Done(requests[i])
 			if err == nil {
 				err = b.run(ctx, v, func(r *Row) {
 					mu.Lock()
