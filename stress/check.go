@@ -108,7 +108,7 @@ mixtures of all that, drawn from the seed. fault-injection is searched for each 
 				tellSearches(w, c.Explored)
 			} else {
 				failed++
-				file, err := out.findings.save(c.Result)
+				file, err := out.findings.keep(w, c.Result)
 				if err != nil {
 					return err
 				}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed17199236/svcfuzz/stress/job"
 	"github.com/seed17199236/svcfuzz/stress/mutant"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 	"github.com/seed17199236/svcfuzz/target/kernel"
 )
 
@@ -61,6 +62,10 @@ func finish(stderr io.Writer, err error) int {
 		broken  *mutant.BrokenError
 		said    *saidError
 	)
+	if full := scratch.Full(err); full != nil {
+		fmt.Fprintf(stderr, "stress: %s\n", oneLine(full.Error()))
+		return exitUsage
+	}
 	switch {
 	case err == nil, errors.Is(err, errStopped):
 		return exitOK
@@ -422,13 +427,18 @@ func (p *progress) waiting(format string, args ...any) (stop func()) {
 		return func() {}
 	}
 	text, start := fmt.Sprintf(format, args...), time.Now()
+	return p.watching(func() string { return fmt.Sprintf("%s, %s", text, short(time.Since(start).Truncate(time.Second))) })
+}
+
+// watching shows what text returns, now and then, until stop is called.
+func (p *progress) watching(text func() string) (stop func()) {
 	done, over := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(over)
 		tick := time.NewTicker(p.every)
 		defer tick.Stop()
 		for {
-			p.show("%s, %s", text, short(time.Since(start).Truncate(time.Second)))
+			p.show("%s", text())
 			select {
 			case <-tick.C:
 			case <-done:

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -218,10 +219,12 @@ func (f *exploreFlags) conclude(cmd *cobra.Command, res *job.Result, out *output
 	w := cmd.OutOrStdout()
 	store := &findings{f.e.State}
 	x := explored{Result: res, State: shown(f.e.State)}
+	var lost error
 	for i, r := range res.Explored.Findings {
-		file, err := store.save(r)
+		file, err := store.keep(w, r)
 		if err != nil {
-			return err
+			lost = cmp.Or(lost, err)
+			continue
 		}
 		x.ScheduleFiles = append(x.ScheduleFiles, scheduleOnly(file))
 		tell(w, r, file)
@@ -236,6 +239,9 @@ func (f *exploreFlags) conclude(cmd *cobra.Command, res *job.Result, out *output
 	}
 	res.HTML = ""
 	tellExplored(w, res)
+	if lost != nil {
+		return lost
+	}
 	out.noPage(w)
 	err := errors.Join(out.json.json(w, x), out.junit.write(w, func(w io.Writer) error { return exploreJUnit(w, res) }))
 	if err == nil && len(res.Explored.Findings) > 0 {

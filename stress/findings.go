@@ -75,13 +75,13 @@ func (f *findings) save(res *job.Result) (string, error) {
 	}
 	name := shown(base + ext)
 	res.Trace = named(res.Trace, name)
-	if res.HTML != "" {
-		if err := writeFile(base+".html", []byte(namedHTML(res.HTML, name))); err != nil {
+	if res.Schedule != "" {
+		if err := writeFile(base+ext, []byte(res.Schedule)); err != nil {
 			return "", err
 		}
 	}
-	if res.Schedule != "" {
-		if err := writeFile(base+ext, []byte(res.Schedule)); err != nil {
+	if res.HTML != "" {
+		if err := writeFile(base+".html", []byte(namedHTML(res.HTML, name))); err != nil {
 			return "", err
 		}
 	}
@@ -91,6 +91,18 @@ func (f *findings) save(res *job.Result) (string, error) {
 		fmt.Fprintf(&text, "\n%s", res.Dump)
 	}
 	return name, writeFile(base+".txt", []byte(text.String()))
+}
+
+// keep is save; a finding that cannot be written is printed, with its schedule, so that it is not lost.
+func (f *findings) keep(w io.Writer, res *job.Result) (string, error) {
+	file, err := f.save(res)
+	if err != nil {
+		tell(w, res, "FILE")
+		if res.Schedule != "" {
+			fmt.Fprintf(w, "\nThe schedule could not be written. These are the lines of its file:\n\n%s\n", res.Schedule)
+		}
+	}
+	return file, err
 }
 
 // named puts the name of the schedule file into a drawn interleaving.

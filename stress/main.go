@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/seed17199236/svcfuzz/stress/load"
 	"github.com/seed17199236/svcfuzz/stress/peers"
+	"github.com/seed17199236/svcfuzz/stress/scratch"
 )
 
 // What the command ends with.
@@ -57,13 +59,13 @@ const about = `stress explores the interleavings of Linux's SunRPC server core, 
 
 Without a command it runs verdict: the question of 2014 for every way to start a service thread.
 
-Exit codes: 0 all is as expected, 1 a finding, 2 wrong use, 3 a fault of svcfuzz itself (its line begins
+Exit codes: 0 all is as expected, 1 a finding, 2 wrong use or a full disk, 3 a fault of svcfuzz itself (its line begins
 "SVCFUZZ BUG:"), 130 interrupted. "go run" turns every code but 0 into 1 and prints the real one; scripts should build
 the command first: go build -o DIR ./stress`
 
 // execute runs the command line and returns the exit code.
 func execute(args []string, stdout, stderr io.Writer) (code int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
 	defer func() {
 		if p := recover(); p != nil {
@@ -71,11 +73,39 @@ func execute(args []string, stdout, stderr io.Writer) (code int) {
 		}
 	}()
 	root := rootCmd()
+	out := &standardOutput{w: stdout}
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	return finish(stderr, err)
+	if code := finish(stderr, err); out.err == nil || code == exitFault || code == exitUsage {
+		return code
+	}
+	if scratch.Full(out.err) != nil {
+		return finish(stderr, out.err)
+	}
+	return finish(stderr, usagef("standard output cannot be written (%s); send it elsewhere", fileError(out.err)))
+}
+
+// standardOutput is standard output. Who prints does not look at errors, so the first one is kept for the end.
+type standardOutput struct {
+	w   io.Writer
+	err error
+}
+
+func (o *standardOutput) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	o.err = cmp.Or(o.err, err)
+	return n, err
+}
+
+// endings are the signals that end a command in order, so that it leaves nothing behind. The end of its terminal is one
+// unless nohup says that it is none.
+func endings() []os.Signal {
+	if signal.Ignored(syscall.SIGHUP) {
+		return []os.Signal{os.Interrupt, syscall.SIGTERM}
+	}
+	return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 }
 
 // flagReason is what is wrong with a flag. A number is told by the values that will do, not by what failed to read it.

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -373,13 +375,49 @@ func TestFinish(t *testing.T) {
 		{usagef("a\n  b"), exitUsage, "stress: a; b\n"},
 		{fmt.Errorf("x: %w", &job.UsageError{What: "y"}), exitUsage, "stress: x: y\n"},
 		{faultf("z"), exitFault, "SVCFUZZ BUG: z\n"},
-		{errors.New("disk full"), exitFault, "SVCFUZZ BUG: disk full\n"},
+		{errors.New("odd"), exitFault, "SVCFUZZ BUG: odd\n"},
+		{
+			fmt.Errorf("x: %w", &fs.PathError{Op: "write", Path: "findings/x", Err: syscall.ENOSPC}), exitUsage,
+			"stress: the disk is full: findings/x cannot be written; make room there, or choose another place\n",
+		},
 		{fmt.Errorf("x: %w", context.Canceled), exitInterrupted, "interrupted\n"},
 	} {
 		var b bytes.Buffer
 		if code := finish(&b, test.err); code != test.code || b.String() != test.want {
 			t.Errorf("%v: %d %q, want %d %q", test.err, code, b.String(), test.code, test.want)
 		}
+	}
+}
+
+// What nobody takes must not pass for written.
+func TestFullOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // no other device is always full
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"list"}, {"run", "lockd-start", "--schedules", "1", "--json", "/dev/full"}} {
+		var stderr, stdout bytes.Buffer
+		w := io.Writer(full)
+		if len(args) > 1 {
+			w = &stdout
+		}
+		code := execute(args, w, &stderr)
+		if want := "stress: the disk is full: /dev/full cannot be written; "; code != exitUsage || !strings.HasPrefix(stderr.String(), want) {
+			t.Errorf("%q: %d, %q, want %q", args, code, stderr.String(), want)
+		}
+	}
+}
+
+// A finding that cannot be written is printed with its schedule.
+func TestFindingNotKept(t *testing.T) {
+	f := &findings{put(t, "file", "x") + "/no/folder"}
+	var b strings.Builder
+	_, err := f.keep(&b, &job.Result{Job: job.Job{Scenario: "s"}, Oracle: "oops", Title: "odd", Schedule: "the schedule"})
+	if err == nil || !strings.HasPrefix(b.String(), "FAIL s: oops: odd\n") || !strings.HasSuffix(b.String(), "its file:\n\nthe schedule\n") {
+		t.Errorf("%v: %q", err, b.String())
 	}
 }
 

@@ -208,7 +208,7 @@ func conclude(cmd *cobra.Command, res *job.Result, out *outputs) error {
 		out.noPage(w)
 		return out.json.json(w, r)
 	}
-	file, err := out.findings.save(res)
+	file, err := out.findings.keep(cmd.OutOrStdout(), res)
 	if err != nil {
 		return err
 	}
