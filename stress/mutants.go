@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,7 +127,6 @@ was found by another one. Ends with 0 if all is good.`,
 		w := cmd.OutOrStdout()
 		fmt.Fprintf(w, "seed %d\n", seed)
 		h := &hunt{shop: shop, seed: seed, chooser: chooser, store: out.findings, live: newProgress(cmd.ErrOrStderr()), bases: map[string]*base{}}
-		shop.live = h.live
 		rows, err := h.all(cmd.Context(), list)
 		h.live.clear()
 		if err != nil {
@@ -173,8 +173,81 @@ type hunt struct {
 
 	bases map[string]*base
 
-	mu   sync.Mutex
-	done int
+	mu    sync.Mutex
+	start time.Time
+	of    int
+	done  int
+	last  string     // what was done last, and its word
+	now   []activity // what the workers do, in the order in which they began
+}
+
+// activity is what somebody does for a mutant.
+type activity struct {
+	mutant string
+	builds string // the tree that it cannot go on without; empty: none
+	what   string // that runs
+}
+
+// begin notes that a mutant's turn has come, end that it is over.
+func (h *hunt) begin(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = append(h.now, activity{mutant: id})
+}
+
+func (h *hunt) end(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = slices.DeleteFunc(h.now, func(a activity) bool { return a.mutant == id })
+}
+
+// note changes what is known of the activity for a mutant.
+func (h *hunt) note(id string, change func(a *activity)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.now {
+		if h.now[i].mutant == id {
+			change(&h.now[i])
+		}
+	}
+}
+
+// running takes the progress of a search that is made for a mutant.
+func (h *hunt) running(id, where string) func(job.Progress) {
+	return func(p job.Progress) {
+		h.note(id, func(a *activity) { a.what = fmt.Sprintf("%s%s %s", where, p.Chooser, count(int64(p.Schedules))) })
+	}
+}
+
+// line says how far the hunt is: what is done, and what it waits for.
+func (h *hunt) line(building, ready int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	parts := []string{fmt.Sprintf("%d of %d mutants", h.done, h.of)}
+	if h.last != "" {
+		parts = append(parts, "last "+h.last)
+	}
+	var runs, waits []string
+	for _, a := range h.now {
+		switch {
+		case a.builds != "":
+			waits = append(waits, a.builds)
+		case a.what != "":
+			runs = append(runs, fmt.Sprintf("%s (%s)", a.mutant, a.what))
+		default:
+			runs = append(runs, a.mutant)
+		}
+	}
+	if len(runs) > 0 {
+		parts = append(parts, fmt.Sprintf("%d running: %s", len(runs), strings.Join(runs, " and ")))
+	}
+	if len(waits) > 0 {
+		parts = append(parts, "waiting for the build of "+strings.Join(waits, " and "))
+	}
+	if building > 0 || ready > 0 {
+		parts = append(parts, fmt.Sprintf("%d building and %d built ahead", building, ready))
+	}
+	return strings.Join(append(parts, short(time.Since(h.start).Truncate(time.Second))), ", ")
 }
 
 // base is a search on an era without a mutant, made once for all that share it, as long as the longest of them.
@@ -198,13 +271,18 @@ func (h *hunt) all(ctx context.Context, list []*mutant.Mutant) ([]*record, error
 			return nil, err
 		}
 	}
+	h.start, h.of = time.Now(), len(list)
+	defer h.live.watching(func() string { return h.line(h.shop.building()) })()
 	var wg sync.WaitGroup
 	var first error
 	next := make(chan int)
 	for range trackWorkers {
 		wg.Go(func() {
 			for i := range next {
+				h.begin(list[i].ID)
 				r, err := h.one(ctx, list[i])
+				h.shop.done(plantedIn(list[i]))
+				h.end(list[i].ID)
 				h.mu.Lock()
 				rows[i] = r
 				h.done++
@@ -212,9 +290,7 @@ func (h *hunt) all(ctx context.Context, list []*mutant.Mutant) ([]*record, error
 					first = fmt.Errorf("mutant %s: %w", list[i].ID, err)
 					cancel()
 				}
-				if err == nil {
-					h.live.show("%d of %d mutants, last %s: %s", h.done, len(list), r.Mutant, r.Word)
-				}
+				h.last = fmt.Sprintf("%s %s", r.Mutant, r.Word)
 				h.mu.Unlock()
 			}
 		})
@@ -269,7 +345,11 @@ func (h *hunt) one(ctx context.Context, m *mutant.Mutant) (*record, error) {
 		return r, err
 	}
 	accepted := func(res *job.Result) bool { return m.Accepts(res.Verdict, res.Oracle) }
-	got, err := h.shop.sweep(ctx, plantedIn(m), j, m.Fails(), accepted, h.live.job(m.ID))
+	ctx = waitingFor(ctx, func(p planted) func() {
+		h.note(m.ID, func(a *activity) { a.builds = p.String() })
+		return func() { h.note(m.ID, func(a *activity) { a.builds = "" }) }
+	})
+	got, err := h.shop.sweep(ctx, plantedIn(m), j, m.Fails(), accepted, h.running(m.ID, ""))
 	if err != nil {
 		var ok bool
 		if r.Word, r.Why, ok = mutant.JudgeError(err); ok {
@@ -330,8 +410,9 @@ func baseKey(m *mutant.Mutant, j job.Job) string {
 // without runs the search on the era as it is.
 func (h *hunt) without(ctx context.Context, m *mutant.Mutant, j job.Job) (*job.Result, error) {
 	b := h.bases[baseKey(m, j)]
+	h.note(m.ID, func(a *activity) { a.what = "the search on era " + m.Era })
 	b.once.Do(func() {
-		b.res, b.err = h.shop.sweep(ctx, planted{era: m.Era}, b.job, m.Fails(), anyFinding, h.live.job("era "+m.Era))
+		b.res, b.err = h.shop.sweep(ctx, planted{era: m.Era}, b.job, m.Fails(), anyFinding, h.running(m.ID, "era "+m.Era+", "))
 	})
 	return b.res, b.err
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed17199236/svcfuzz/stress/job"
 	"github.com/seed17199236/svcfuzz/stress/mutant"
 )
 
@@ -46,4 +47,26 @@ func TestBases(t *testing.T) {
 			t.Errorf("%s: the search on its era has the plan %+v", m.ID, plan)
 		}
 	}
+}
+
+// The line of progress of mutants says what it waits for.
+func TestHuntLine(t *testing.T) {
+	h := &hunt{of: 9, start: time.Now()}
+	at := func(building, ready int, want string) {
+		t.Helper()
+		if got := h.line(building, ready); got != want+", 0s" {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	h.begin("a")
+	at(0, 0, "0 of 9 mutants, 1 running: a")
+	h.note("a", func(a *activity) { a.builds = "mutant a  era 3.19" })
+	h.begin("b")
+	h.running("b", "era 3.18, ")(job.Progress{Chooser: "pct", Schedules: 1234})
+	at(2, 1, "0 of 9 mutants, 1 running: b (era 3.18, pct 1,234), waiting for the build of mutant a  era 3.19, "+
+		"2 building and 1 built ahead")
+	h.note("a", func(a *activity) { a.builds = "" })
+	h.end("b")
+	h.done, h.last = 1, "b KILLED"
+	at(0, 0, "1 of 9 mutants, last b KILLED, 1 running: a")
 }
