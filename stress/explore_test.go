@@ -16,7 +16,7 @@ import (
 
 // TestExploreWrongUse: each mistake is one line, and nothing is begun.
 func TestExploreWrongUse(t *testing.T) {
-	file := put(t, "file", "x\n")
+	names := strings.NewReplacer("FILE", put(t, "file", "x\n"), "FOLDER", t.TempDir()) // which may have spaces
 	for _, test := range []struct{ args, want string }{
 		{"", "explore: the SCENARIO (stress list names them) is missing"},
 		{"lockd-stop", `no scenario "lockd-stop": there are lockd-start, `},
@@ -36,13 +36,17 @@ func TestExploreWrongUse(t *testing.T) {
 		{"lsr --first --max-findings 2", "--first and --max-findings are both given; choose one"},
 		{"lsr --for 1s --schedules 9", "--schedules and --for are both given; choose one"},
 		{"lsr --memory pso", "--memory: "},
-		{"lsr --state " + file, ": no folder can be made there (not a directory); name another with --state"},
-		{"lsr --resume --state " + t.TempDir(), ": there is no exploration to go on with; leave --resume out to begin one"},
-		{"lsr --junit " + file + "/x", "--junit " + file + "/x: cannot be written (not a directory)"},
+		{"lsr --state FILE", ": no folder can be made there (not a directory); name another with --state"},
+		{"lsr --resume --state FOLDER", ": there is no exploration to go on with; leave --resume out to begin one"},
+		{"lsr --junit FILE/x", "--junit FILE/x: cannot be written (not a directory)"},
 	} {
-		code, _, stderr := stress(t, tree, append([]string{"explore"}, strings.Fields(test.args)...)...)
-		if code != exitUsage || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("%s: exit code %d, %q; want one line with %q", test.args, code, stderr, test.want)
+		args := []string{"explore"}
+		for _, arg := range strings.Fields(test.args) {
+			args = append(args, names.Replace(arg))
+		}
+		code, _, stderr := stress(t, tree, args...)
+		if want := names.Replace(test.want); code != exitUsage || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit code %d, %q; want one line with %q", test.args, code, stderr, want)
 		}
 	}
 }

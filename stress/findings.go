@@ -74,7 +74,7 @@ func (f *findings) save(res *job.Result) (string, error) {
 		}
 	}
 	name := shown(base + ext)
-	res.Trace = named(res.Trace, name)
+	res.Trace = job.Named(res.Trace, name)
 	if res.Schedule != "" {
 		if err := writeFile(base+ext, []byte(res.Schedule)); err != nil {
 			return "", err
@@ -105,13 +105,10 @@ func (f *findings) keep(w io.Writer, res *job.Result) (string, error) {
 	return file, err
 }
 
-// named puts the name of the schedule file into a drawn interleaving.
-func named(trace, file string) string {
-	return strings.ReplaceAll(trace, job.SchedulePlaceholder, file)
+// namedHTML puts the name of the schedule file into a page.
+func namedHTML(page, file string) string {
+	return strings.ReplaceAll(page, job.SchedulePlaceholder, html.EscapeString(job.ShellWord(file)))
 }
-
-// namedHTML does so in a page.
-func namedHTML(page, file string) string { return named(page, html.EscapeString(file)) }
 
 // beside is the name of the file with another extension next to that of a finding.
 func beside(file, ext string) string { return strings.TrimSuffix(file, filepath.Ext(file)) + ext }
@@ -171,5 +168,5 @@ func tell(w io.Writer, res *job.Result, file string) {
 		fmt.Fprintf(w, " --era %s   (real goroutines: it may take more tries)\n", res.Job.Era)
 		return
 	}
-	fmt.Fprintf(w, "\nreplay:  go run ./stress replay %s\n", file)
+	fmt.Fprintf(w, "\nreplay:  go run ./stress replay %s\n", job.ShellWord(file))
 }

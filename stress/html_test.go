@@ -3,10 +3,13 @@
 package main
 
 import (
+	"html"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed17199236/svcfuzz/stress/job"
 )
 
 // read is the content of a file.
@@ -21,6 +24,7 @@ func read(t *testing.T, name string) string {
 
 // The page of a finding is where it was asked for and beside the schedule, and a replay gives it again.
 func TestPageOfAFinding(t *testing.T) {
+	t.Chdir(tree) // names are short from where the command runs
 	dir := t.TempDir()
 	page, object := filepath.Join(dir, "page.html"), filepath.Join(dir, "out.json")
 	code, stdout, stderr := stress(t, tree, "run", "careless-admin", "--params", "mutex=0", "--seed", "1", "--findings", dir,
@@ -37,13 +41,14 @@ func TestPageOfAFinding(t *testing.T) {
 		t.Error("the page that was asked for is another one than that of the findings folder")
 	}
 	for _, want := range []string{
-		"<!DOCTYPE html>", "a victim was chosen that nobody can stop", "go run ./stress replay " + files[0], "RQ_VICTIM", "RqTask: nfsd",
+		"<!DOCTYPE html>", "a victim was chosen that nobody can stop",
+		"go run ./stress replay " + html.EscapeString(job.ShellWord(shown(files[0]))), "RQ_VICTIM", "RqTask: nfsd",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	if !strings.Contains(stdout, "all steps in "+beside(files[0], ".html")) {
+	if !strings.Contains(stdout, "all steps in "+shown(beside(files[0], ".html"))) {
 		t.Errorf("the output does not name the page:\n%s", stdout)
 	}
 	if strings.Contains(read(t, object), "DOCTYPE") {

@@ -467,8 +467,8 @@ func TestFindingNames(t *testing.T) {
 			t.Fatalf("the same finding is %s and then %s (%v)", name, again, err)
 		}
 		names[name] = true
-		if res.Trace != name {
-			t.Fatalf("the trace names %q, not %q", res.Trace, name)
+		if want := job.ShellWord(name); res.Trace != want {
+			t.Fatalf("the trace names %q, not %q", res.Trace, want)
 		}
 	}
 	if len(names) != 600 {

@@ -192,7 +192,7 @@ func (f *scheduleFile) run(cmd *cobra.Command, shop *workshop) (*job.Result, err
 	if err != nil {
 		return nil, err
 	}
-	res.Trace = named(res.Trace, f.name)
+	res.Trace = job.Named(res.Trace, f.name)
 	return res, nil
 }
 

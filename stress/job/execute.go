@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -163,6 +164,21 @@ func (r *Result) unusual() string {
 
 // SchedulePlaceholder stands in a trace for the name of the schedule file, which the caller chooses.
 const SchedulePlaceholder = "SCHEDULE_FILE"
+
+// Named puts the name of the schedule file into a trace, whose command lines have the placeholder.
+func Named(trace, file string) string {
+	return strings.ReplaceAll(trace, SchedulePlaceholder, ShellWord(file))
+}
+
+var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// ShellWord is text as one word of a command line.
+func ShellWord(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
 
 func (r *Result) meta() map[string]string {
 	m := map[string]string{

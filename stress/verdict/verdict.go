@@ -321,7 +321,7 @@ func (c *Config) write(rows []*Row) error {
 			name = rel
 		}
 		r.ScheduleFile = name
-		r.Trace = strings.ReplaceAll(r.Trace, job.SchedulePlaceholder, name)
+		r.Trace = job.Named(r.Trace, name)
 	}
 	return nil
 }
