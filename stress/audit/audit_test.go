@@ -36,6 +36,7 @@ func TestSites(t *testing.T) {
 	}
 	for _, want := range []string{
 		"svc_xprt_do_enqueue wake_up_process rq_task", "lockd_start_svc store rq_task", "svc_get_next_xprt clear_bit RQ_BUSY",
+		"locks_wake_up_blocks wake_up fl_wait",
 	} {
 		if !slices.ContainsFunc(facts, func(s *CSite) bool {
 			return s.Func+" "+s.Kind+" "+s.Object == want && s.C == 1 && s.Port == 1

@@ -48,7 +48,7 @@ func (s *Site) String() string {
 }
 
 // portRooms are the packages of the port.
-var portRooms = []string{"sunrpc", "lockd", "nfs"}
+var portRooms = []string{"sunrpc", "lockd", "nfs", "fs"}
 
 // Source lists the sites of the port in the module at root, in the order of the files. It asks the go command what the
 // floor exports, which may compile it.

@@ -37,7 +37,7 @@ type allocatedLock struct {
 	fl      FileLock
 	blocked kernel.List[FileLock] // who waits for fl, oldest first; BlockedLockLock, ILock too for additions
 	waiting kernel.Atomic         // 1 if fl itself waits; written under BlockedLockLock, read by the sleeper without
-	wait    kernel.WaitQueueHead  // the sleeper
+	flWait  kernel.WaitQueueHead  // the sleeper
 }
 
 // Poison drops the pointers of a freed lock.

@@ -25,7 +25,7 @@ func locksAllocLock(m *kernel.Machine) *FileLock {
 	}
 	a.blocked.Init(&a.Obj, "fl_block")
 	a.waiting.Init(&a.Obj, "fl_next")
-	a.wait.Init(&a.Obj, "fl_wait")
+	a.flWait.Init(&a.Obj, "fl_wait")
 	a.fl = FileLock{Obj: &a.Obj, slab: a}
 	return &a.fl
 }
@@ -204,7 +204,7 @@ func (v *VFS) locksWakeUpBlocks(blocker *FileLock) {
 		case waiter.FlLmops != nil && waiter.FlLmops.LmNotify != nil:
 			waiter.FlLmops.LmNotify(waiter)
 		case waiter.slab != nil:
-			waiter.slab.wait.WakeUp()
+			waiter.slab.flWait.WakeUp()
 		}
 	}
 	v.BlockedLockLock.Unlock()
@@ -530,12 +530,12 @@ func (v *VFS) lockFileWait(cur *kernel.Task, filp *File, cmd int, fl *FileLock) 
 			return err
 		}
 		var w kernel.WaitEntry
-		fl.slab.wait.PrepareToWait(cur, &w, kernel.TASK_INTERRUPTIBLE)
+		fl.slab.flWait.PrepareToWait(cur, &w, kernel.TASK_INTERRUPTIBLE)
 		for fl.slab.waiting.Read() != 0 && !cur.SignalPending() {
 			kernel.Schedule(cur)
-			fl.slab.wait.PrepareToWait(cur, &w, kernel.TASK_INTERRUPTIBLE)
+			fl.slab.flWait.PrepareToWait(cur, &w, kernel.TASK_INTERRUPTIBLE)
 		}
-		fl.slab.wait.FinishWait(cur, &w)
+		fl.slab.flWait.FinishWait(cur, &w)
 		if fl.slab.waiting.Read() != 0 {
 			v.locksDeleteBlock(fl)
 			return -kernel.ERESTARTSYS
