@@ -295,3 +295,6 @@ func until(cur *Task, cond func() bool) {
 		Msleep(cur, 1)
 	}
 }
+
+// forever sleeps until the run is ended: for a finding that a timer or a grace period brings, however late.
+func forever(cur *Task) { until(cur, func() bool { return false }) }

@@ -274,7 +274,7 @@ func TestKfree(t *testing.T) {
 		i := newItem(cur.Machine())
 		KfreeRcu(i)
 		KfreeRcu(i)
-		Msleep(cur, 100)
+		forever(cur)
 	})
 	clean(t, 20, func(cur *Task) {
 		m := cur.Machine()

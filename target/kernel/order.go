@@ -302,10 +302,14 @@ func (d *order) unmet() []Before {
 	return out
 }
 
-// holdStep is how often a held task of the free back end looks.
-const holdStep = 50 * time.Microsecond
+// A held task of the free back end looks every holdStep, and holdLooks times at least.
+const (
+	holdStep  = 50 * time.Microsecond
+	holdLooks = 20
+)
 
-// await holds the running task of the free back end back while its next operation must wait, up to the limit.
+// await holds the running task of the free back end back while its next operation must wait, up to the limit. On a machine
+// that is busy with something else a task may sleep through all of it, so it looks a few times however late it is.
 //
 //go:norace
 func (d *order) await(t *Task, k OpKind, c *cell, bit int, dying *atomic.Bool) {
@@ -317,13 +321,15 @@ func (d *order) await(t *Task, k OpKind, c *cell, bit int, dying *atomic.Bool) {
 	if limit == 0 {
 		limit = 50 * time.Millisecond
 	}
-	for end := time.Now().Add(limit); !dying.Load(); time.Sleep(holdStep) {
+	end := time.Now().Add(limit)
+	for looks := 0; !dying.Load(); looks++ {
 		d.g.lock(d.m)
 		held := d.holds(t, k, c, bit)
 		d.g.unlock(d.m)
-		if !held || time.Now().After(end) {
+		if !held || looks >= holdLooks && time.Now().After(end) {
 			return
 		}
+		time.Sleep(holdStep)
 	}
 }
 

@@ -256,7 +256,7 @@ func TestSignals(t *testing.T) {
 			}
 			b.n.Inc()
 			cur.SetCurrentState(TASK_INTERRUPTIBLE)
-			if left := ScheduleTimeout(cur, 2000); left == 0 {
+			if left := ScheduleTimeout(cur, 1000*HZ); left == 0 {
 				t.Error("the signal did not end the sleep")
 			}
 			cur.FlushSignals()
@@ -309,20 +309,14 @@ func TestFreezer(t *testing.T) {
 		}, nil, "other")
 		until(cur, func() bool { return b.n.Read() == 1 })
 		m.FreezeProcesses(cur)
-		Msleep(cur, 50) // both have come round
+		until(cur, func() bool { return k.frozen })
 		before, alive := rounds.Load(), others.Load()
-		Msleep(cur, 50)
+		until(cur, func() bool { return others.Load() >= alive+10 }) // stands still itself if the freezer got it
 		if now := rounds.Load(); now != before {
 			t.Errorf("the frozen thread went from %d to %d", before, now)
 		}
-		if others.Load() == alive {
-			t.Error("the other thread stood still")
-		}
 		m.ThawProcesses(cur)
-		Msleep(cur, 50)
-		if now := rounds.Load(); now == before || !frozen.Load() {
-			t.Errorf("the thawed thread stays at %d, frozen %t", now, frozen.Load())
-		}
+		until(cur, func() bool { return rounds.Load() > before && frozen.Load() })
 		KthreadStop(cur, k)
 		KthreadStop(cur, other)
 		Kfree(b)

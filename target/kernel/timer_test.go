@@ -197,7 +197,7 @@ func TestTimerRearms(t *testing.T) {
 		c := newClock(m)
 		c.t[0].Mod(m.Jiffies() + 5)
 		Kfree(c)
-		Msleep(cur, 100)
+		forever(cur)
 	})
 }
 
@@ -222,23 +222,29 @@ func TestDelayedWork(t *testing.T) {
 			due.Store(int64(m.Jiffies() + in))
 			return c.w.Schedule(in)
 		}
-		if !queue(5) || c.w.Schedule(3) || !c.w.Pending() || !c.w.Peek() {
+		const never = 1000 * HZ
+		if !queue(never) || c.w.Schedule(3) || !c.w.Pending() || !c.w.Peek() {
 			t.Error("queued is queued, and no second time")
 		}
 		if got := strings.Join(m.ArmedTimers(), " "); got != "work" {
 			t.Errorf("armed: %s", got)
 		}
+		// Cancelled in time it does not run; queued anew at once it is not early.
+		cancelled := func() {
+			if !c.w.CancelSync(cur) || c.w.Pending() {
+				t.Error("cancel_delayed_work_sync of a queued work")
+			}
+		}
+		cancelled()
+		queue(5)
 		until(cur, func() bool { return ran.Load() == 1 })
 		if c.w.Pending() || c.w.CancelSync(cur) || len(m.ArmedTimers()) != 0 {
 			t.Error("the work has run and is not queued")
 		}
-		// Cancelled in time it does not run; queued anew at once it is not early.
 		for range 3 {
 			n := ran.Load()
-			queue(500)
-			if !c.w.CancelSync(cur) || c.w.Pending() {
-				t.Error("cancel_delayed_work_sync of a queued work")
-			}
+			queue(never)
+			cancelled()
 			queue(5)
 			Msleep(cur, 4)
 			was := c.w.CancelSync(cur)
@@ -317,7 +323,7 @@ func TestDelayedWork(t *testing.T) {
 		c.w.Init(&c.Obj, "work", func(*Task) {})
 		c.w.Schedule(5)
 		Kfree(c)
-		Msleep(cur, 100)
+		forever(cur)
 	})
 }
 

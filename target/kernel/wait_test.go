@@ -195,7 +195,8 @@ func TestCompletion(t *testing.T) {
 		wait := func(cur *Task) { b.done.Wait(cur); through.Add(1) }
 		join := spawn(cur, wait, wait, wait)
 		for i := range int32(3) {
-			Msleep(cur, 30)
+			until(cur, func() bool { return through.Load() >= i })
+			Msleep(cur, 10)
 			if n := through.Load(); n != i {
 				t.Errorf("%d are through, want %d", n, i)
 			}
@@ -211,7 +212,7 @@ func TestCompletion(t *testing.T) {
 				t.Errorf("%d left, want 0", left)
 			}
 			b.n.Inc()
-			if left := b.done.WaitInterruptibleTimeout(cur, 30_000); left != -EINTR {
+			if left := b.done.WaitInterruptibleTimeout(cur, 1000*HZ); left != -EINTR {
 				t.Errorf("%d left, want -EINTR", left)
 			}
 			b.done.Complete()
