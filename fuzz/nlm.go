@@ -358,19 +358,11 @@ func (s *nlmSession) silence(c *nlmCall, args []byte) {
 }
 
 // poison overwrites what the last request lay in.
-//
-//go:norace
 func (s *nlmSession) poison(w *scenario.World) {
 	if s.early {
 		return // lockd may be gone
 	}
-	for _, page := range w.Lockd.NlmsvcRqst.RqPages {
-		if page != nil {
-			for i := range page.Data {
-				page.Data[i] = 0xa5
-			}
-		}
-	}
+	kernel.Scribble(w.Lockd.NlmsvcRqst.RqPages)
 }
 
 // judge holds a reply against the protocol and the model.

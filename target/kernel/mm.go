@@ -277,6 +277,20 @@ func (p *Page) Put() {
 	}
 }
 
+// Scribble overwrites the contents of pages, nil for none, as their next user would: who must not count on them any more
+// shows if he does. For tests and fuzzers; it is no visible operation, and the race detector does not see it.
+//
+//go:norace
+func Scribble(pages []*Page) {
+	for _, p := range pages {
+		if p != nil {
+			for i := range p.Data {
+				p.Data[i] = 0xa5
+			}
+		}
+	}
+}
+
 // ordinal counts the objects of a class in this run. m.mem is held.
 //
 //go:norace

@@ -598,7 +598,7 @@ func TestMessages(t *testing.T) {
 func TestMemoryOfRequests(t *testing.T) {
 	locking(t, 4, func(cur *kernel.Task, s *lockWorld) {
 		c := s.connect(cur, wires[2], sock.IPPROTO_TCP, sock.Addr{})
-		poison := func() { poisonPages(s.NlmsvcRqst.RqPages) }
+		poison := func() { kernel.Scribble(s.NlmsvcRqst.RqPages) }
 		if cur.Machine().Sim() { // elsewhere the thread may still be at work
 			c.share(cur, NLMPROC_SHARE, "a", 1, 1, NLM_LCK_GRANTED)
 			poison()
@@ -614,19 +614,6 @@ func TestMemoryOfRequests(t *testing.T) {
 		}
 		c.conn.Close()
 	})
-}
-
-// poisonPages overwrites what requests lay in, which the one who reads them next has nothing to do with.
-//
-//go:norace
-func poisonPages(pages []*kernel.Page) {
-	for _, page := range pages {
-		if page != nil {
-			for i := range page.Data {
-				page.Data[i] = 0xa5
-			}
-		}
-	}
 }
 
 // TestFileSystemSays: what each version makes of what the file system says to a handle, and that lockd keeps silent
