@@ -240,18 +240,3 @@ func (s *Scenario) Run(m *kernel.Machine, ch kernel.Chooser, p Params, opt kerne
 		}
 	})
 }
-
-// Bound is a scenario with its machine and parameters, ready to run again and again.
-type Bound struct {
-	S *Scenario
-	M *kernel.Machine
-	P Params
-}
-
-// Bind ties a scenario to the machine it runs on.
-func Bind(s *Scenario, m *kernel.Machine, p Params) *Bound { return &Bound{s, m, p} }
-
-// Run performs the scenario once.
-func (b *Bound) Run(ch kernel.Chooser, opt kernel.Options) *kernel.Result {
-	return b.S.Run(b.M, ch, b.P, opt)
-}

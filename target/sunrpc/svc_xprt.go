@@ -291,13 +291,6 @@ func SvcXprtCopyAddrs(rqstp *SvcRqst, xprt *SvcXprt) {
 	rqstp.RqDaddr = xprt.XptLocal
 }
 
-// SvcPrintAddr spells the peer's address for a log line.
-//
-// C: svc_print_addr, net/sunrpc/svc_xprt.c
-func SvcPrintAddr(rqstp *SvcRqst) string {
-	return rqstp.RqAddr.String()
-}
-
 // svcXprtHasSomethingToDo is true if a thread would find work: a connection or a close in any case, data or a
 // deferred request only while the reply would find room. Whoever changed a flag or the reservation has that seen before
 // it reads what others change: of two callers at least one sees both changes.
@@ -1145,11 +1138,4 @@ func SvcAddrPort(sa *SockAddr) uint16 {
 // C: svc_xprt_local_port, include/linux/sunrpc/svc_xprt.h
 func SvcXprtLocalPort(xprt *SvcXprt) uint16 {
 	return SvcAddrPort(&xprt.XptLocal)
-}
-
-// SvcXprtRemotePort is the peer's port.
-//
-// C: svc_xprt_remote_port, include/linux/sunrpc/svc_xprt.h
-func SvcXprtRemotePort(xprt *SvcXprt) uint16 {
-	return SvcAddrPort(&xprt.XptRemote)
 }

@@ -4,6 +4,8 @@ package sunrpc
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -311,6 +313,79 @@ func TestPooledService(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// What files and other services ask of a service: its classes, transports, statistics and payload, how it is spread over
+// processors, and to be told when a transport goes.
+func TestAskedOfAService(t *testing.T) {
+	wireRuns(t, kernel.Options{}, 20, func(cur *kernel.Task, fail func(string)) {
+		wd := bootWire(cur)
+		same := func(what, got, want string) {
+			if got != want {
+				fail(fmt.Sprintf("%s: %q, want %q", what, got, want))
+			}
+		}
+		classes := SvcPrintXprts(wd.rpc, 1000)
+		first, _, _ := strings.Cut(classes, "\n")
+		if !strings.Contains("\n"+classes, "\nwire 8192\n") {
+			fail("classes: " + classes)
+		}
+		same("room for one class", SvcPrintXprts(wd.rpc, len(first)+2), first+"\n")
+		for _, mode := range []string{"global", "percpu", "pernode", "auto"} {
+			ParamSetPoolMode(cur, wd.rpc, mode)
+			same("pool mode", ParamGetPoolMode(wd.rpc), mode)
+		}
+		var payload kernel.Count
+		wd.prog.PgVers[1].VsProc[0].PcFunc = func(_ *kernel.Task, rqstp *SvcRqst, _, _ any) uint32 {
+			payload.Add(int64(SvcMaxPayload(rqstp)))
+			return RPC_SUCCESS
+		}
+		ParamSetPoolMode(cur, wd.rpc, "global")
+		serv := SvcCreatePooled(cur, wd.rpc, wd.prog, 1024, nil, wireLoop, nil)
+		for port := range uint16(2) {
+			SvcCreateXprt(cur, serv, "wire", wd.net, sock.PF_INET, 9+port, 0)
+		}
+		const names = "wire 10\nwire 9\n"
+		got, n := SvcXprtNames(serv, len(names)+1)
+		same("transports", got, names)
+		if _, short := SvcXprtNames(serv, len(names)); n != len(names) || short != -kernel.ENAMETOOLONG {
+			fail(fmt.Sprintf("transports: %d octets; %d where they do not fit", n, short))
+		}
+
+		told := ""
+		users := [3]SvcXptUser{}
+		for i := range users {
+			users[i].Callback = func(*SvcXptUser) { told += fmt.Sprint(i) }
+		}
+		w := &wd.at(0).SvcXprt
+		if RegisterXptUser(w, &users[0]) != 0 || RegisterXptUser(w, &users[1]) != 0 {
+			fail("register_xpt_user")
+		}
+		UnregisterXptUser(w, &users[0])
+
+		SvcSetNumThreads(cur, serv, nil, 1)
+		wd.at(1).dataReady(wireCall(1, 0))
+		if !wd.waitFor(cur, 1) || payload.Peek() != 1024 {
+			fail(fmt.Sprintf("the payload is %d", payload.Peek()))
+		}
+		SvcSetNumThreads(cur, serv, nil, 0)
+		// The one call, and the look that found no other behind it; who was woken depends on the schedule.
+		stats := strings.Fields(SvcPoolStatsShow(serv))
+		if same("statistics", strings.Join(stats[:8], " "),
+			"# pool packets-arrived sockets-enqueued threads-woken threads-timedout 0 2"); len(stats) != 11 {
+			fail(fmt.Sprint("statistics: ", stats))
+		}
+
+		SvcXprtGet(w)
+		SvcCloseXprt(cur, w)
+		if same("told of the end", told, "1"); RegisterXptUser(w, &users[2]) != -kernel.ENOTCONN {
+			fail("register_xpt_user on what is closed")
+		}
+		UnregisterXptUser(w, &users[1])
+		SvcXprtPut(cur, w)
+		SvcShutdownNet(cur, serv, wd.net)
+		SvcDestroy(cur, serv)
 	})
 }
 
