@@ -3,9 +3,7 @@
 package explore
 
 import (
-	"cmp"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -60,51 +58,4 @@ func Key(f *kernel.Finding) FailureKey {
 	}
 	k.Class = ordinal.ReplaceAllString(k.Class, "$1")
 	return k
-}
-
-// Failure is a failing schedule with what it cost.
-type Failure struct {
-	Key         FailureKey
-	Finding     *kernel.Finding
-	Schedule    *Schedule
-	Preemptions int
-	Steps       int
-	Times       int // how many schedules with this key were added
-}
-
-// better prefers fewer preemptions, then fewer faults, then fewer steps.
-func (f *Failure) better(g *Failure) bool {
-	return cmp.Or(cmp.Compare(f.Preemptions, g.Preemptions),
-		cmp.Compare(len(f.Schedule.Decisions), len(g.Schedule.Decisions)), cmp.Compare(f.Steps, g.Steps)) < 0
-}
-
-// Failures keeps the best schedule of each failure. The zero value is ready.
-type Failures struct{ byKey map[FailureKey]*Failure }
-
-// Add adds a failing schedule and reports whether its failure is a new one. f.Key and f.Times are filled in.
-func (s *Failures) Add(f Failure) bool {
-	if s.byKey == nil {
-		s.byKey = map[FailureKey]*Failure{}
-	}
-	f.Key, f.Times = Key(f.Finding), 1
-	old := s.byKey[f.Key]
-	if old != nil {
-		f.Times += old.Times
-		if !f.better(old) {
-			old.Times++
-			return false
-		}
-	}
-	s.byKey[f.Key] = &f
-	return old == nil
-}
-
-// All lists the failures, by key.
-func (s *Failures) All() []*Failure {
-	var all []*Failure
-	for _, f := range s.byKey {
-		all = append(all, f)
-	}
-	slices.SortFunc(all, func(a, b *Failure) int { return strings.Compare(a.Key.String(), b.Key.String()) })
-	return all
 }
