@@ -155,7 +155,7 @@ func TestPeer(t *testing.T) {
 	}
 	write("gcc", "PATH=/usr/bin:/bin\nn=64 ; case \"$*\" in *BFS*) n=44 ;; *NOREDUCE*) n=65 ;; esac\n"+
 		"{ echo '#!/bin/sh'; echo \"echo 'errors: 1'; echo ' $n states, stored'; "+
-		"/bin/cp "+dir+"/trail lsr.pml.trail\"; } > pan\nchmod 700 pan\n")
+		"/bin/cp '"+dir+"/trail' lsr.pml.trail\"; } > pan\nchmod 700 pan\n")
 	var rows []Row
 	if err := Compare(t.Context(), []string{"lsr"}, time.Minute, func(r []Row) { rows = append(rows, r...) }); err != nil {
 		t.Fatal(err)
