@@ -59,16 +59,9 @@ mixtures of all that, drawn from the seed. fault-injection is searched for each 
 	addHTML(fs)
 
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		scenarios := args[1:]
-		for _, name := range scenarios {
-			if _, err := scenario.Find(name); err != nil {
-				return usagef("%v", err)
-			}
-		}
-		if len(scenarios) == 0 {
-			for _, s := range scenario.All() {
-				scenarios = append(scenarios, s.Name)
-			}
+		scenarios, err := chosenScenarios(args[1:])
+		if err != nil {
+			return err
 		}
 		given, err := limit.check(cmd)
 		if err != nil {
@@ -108,31 +101,17 @@ mixtures of all that, drawn from the seed. fault-injection is searched for each 
 				tellSearches(w, c.Explored)
 			} else {
 				failed++
-				file, err := out.findings.keep(w, c.Result)
-				if err != nil {
+				if err := c.failed(w, out); err != nil {
 					return err
 				}
-				if err := out.page(w, c.HTML, file); err != nil {
-					return err
-				}
-				c.ScheduleFile, c.HTML = scheduleOnly(file), ""
-				fmt.Fprintln(w)
-				tell(w, c.Result, file)
-				fmt.Fprintf(w, "page:    %s\n", beside(file, ".html"))
-				if c.Sick {
-					fmt.Fprintf(w, "SICK: %s fails without the patch as well\n", name)
-				}
-				fmt.Fprintln(w)
 			}
 			all = append(all, c)
 		}
 		if failed == 0 {
 			fmt.Fprintf(w, "verdict: clean in %s\n", plural(len(all), "scenario"))
+			out.noPage(w)
 		} else {
 			fmt.Fprintf(w, "verdict: %d of %s fail\n", failed, plural(len(all), "scenario"))
-		}
-		if failed == 0 {
-			out.noPage(w)
 		}
 		err = out.junit.write(w, func(w io.Writer) error { return checkJUnit(w, args[0], all) })
 		if err := errors.Join(out.json.json(w, all), err); err != nil {
@@ -144,6 +123,41 @@ mixtures of all that, drawn from the seed. fault-injection is searched for each 
 		return nil
 	}
 	return cmd
+}
+
+// chosenScenarios are those that were named, all if none was.
+func chosenScenarios(names []string) ([]string, error) {
+	for _, name := range names {
+		if _, err := scenario.Find(name); err != nil {
+			return nil, usagef("%v", err)
+		}
+	}
+	if len(names) == 0 {
+		for _, s := range scenario.All() {
+			names = append(names, s.Name)
+		}
+	}
+	return names, nil
+}
+
+// failed keeps a finding and tells it.
+func (c *checked) failed(w io.Writer, out *outputs) error {
+	file, err := out.findings.keep(w, c.Result)
+	if err != nil {
+		return err
+	}
+	if err := out.page(w, c.HTML, file); err != nil {
+		return err
+	}
+	c.ScheduleFile, c.HTML = scheduleOnly(file), ""
+	fmt.Fprintln(w)
+	tell(w, c.Result, file)
+	fmt.Fprintf(w, "page:    %s\n", beside(file, ".html"))
+	if c.Sick {
+		fmt.Fprintf(w, "SICK: %s fails without the patch as well\n", c.Job.Scenario)
+	}
+	fmt.Fprintln(w)
+	return nil
 }
 
 // exhaustive is how many times as many schedules as the others the exhaustive part of a search has: it runs more of them

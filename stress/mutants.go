@@ -101,19 +101,9 @@ was found by another one. Ends with 0 if all is good.`,
 			return err
 		}
 		defer shop.close()
-		list := shop.mutants
-		if only != "" {
-			list = nil
-			for id := range strings.SplitSeq(only, ",") {
-				m, err := mutant.Find(shop.mutants, strings.TrimSpace(id))
-				if err != nil {
-					return usagef("--only: %v", err)
-				}
-				list = append(list, m)
-			}
-		}
-		if len(list) == 0 {
-			return faultf("corpus/mutants holds no mutants")
+		list, err := chosenMutants(shop.mutants, only)
+		if err != nil {
+			return err
 		}
 		out, err := openOutputs(cmd, shop.root)
 		if err != nil {
@@ -146,6 +136,25 @@ was found by another one. Ends with 0 if all is good.`,
 		return judgement(rows)
 	}
 	return cmd
+}
+
+// chosenMutants are those that --only names, all if it is empty.
+func chosenMutants(all []*mutant.Mutant, only string) ([]*mutant.Mutant, error) {
+	if len(all) == 0 {
+		return nil, faultf("corpus/mutants holds no mutants")
+	}
+	if only == "" {
+		return all, nil
+	}
+	var list []*mutant.Mutant
+	for id := range strings.SplitSeq(only, ",") {
+		m, err := mutant.Find(all, strings.TrimSpace(id))
+		if err != nil {
+			return nil, usagef("--only: %v", err)
+		}
+		list = append(list, m)
+	}
+	return list, nil
 }
 
 // judgement is how the command ends.

@@ -88,22 +88,30 @@ constraints put behind others. How often it came back is told.`,
 		if err := out.page(w, page, args[0]); err != nil {
 			return err
 		}
-		tell(w, res, args[0])
-		if trace && res.Dump != "" {
-			fmt.Fprintf(w, "\n%s", res.Dump)
+		if !trace {
+			res.Dump = ""
 		}
-		switch {
-		case stale != nil:
-			fmt.Fprintf(w, "\n%v\n", stale) // it fails all the same
-		case res.By == job.ByConstraints:
-			fmt.Fprintf(w, "\nreproduced by constraints, in %d of %d runs (the code has moved since: %s)\n",
-				res.Again, res.Tries, cmp.Or(res.Diverged, "the schedule itself fails no more"))
-		case res.By == job.ByDecisions:
-			fmt.Fprintf(w, "\nreproduced by decisions\n")
-		}
+		tellReplayed(w, res, args[0], stale)
 		return errFinding
 	}
 	return cmd
+}
+
+// tellReplayed draws what failed once more, and says how it came back.
+func tellReplayed(w io.Writer, res *job.Result, file string, stale error) {
+	tell(w, res, file)
+	if res.Dump != "" {
+		fmt.Fprintf(w, "\n%s", res.Dump)
+	}
+	switch {
+	case stale != nil:
+		fmt.Fprintf(w, "\n%v\n", stale) // it fails all the same
+	case res.By == job.ByConstraints:
+		fmt.Fprintf(w, "\nreproduced by constraints, in %d of %d runs (the code has moved since: %s)\n",
+			res.Again, res.Tries, cmp.Or(res.Diverged, "the schedule itself fails no more"))
+	case res.By == job.ByDecisions:
+		fmt.Fprintf(w, "\nreproduced by decisions\n")
+	}
 }
 
 // reentered says what came of the tries on real goroutines.

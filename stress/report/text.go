@@ -744,31 +744,57 @@ const stepWidth, gap = 4, 2
 
 func (d *drawing) indent() int { return stepWidth + gap }
 
+// sheet is where what of the table goes.
+type sheet struct {
+	w      io.Writer
+	indent int
+	width  []int // of the columns
+	whole  int   // of all of them, for what spans them
+}
+
 // write draws the table.
 func (d *drawing) write(w io.Writer) {
+	rows := slices.Concat(d.rows, d.neverRows())
+	s := d.sheet(w, rows)
+	s.head(d.tasks)
+	for _, r := range rows {
+		cells := []string{r.text}
+		if r.column >= 0 {
+			cells = make([]string, len(d.tasks))
+			cells[r.column] = r.text
+		}
+		s.line(r.step, cells, r.at, r.mark)
+	}
+}
+
+// neverRows are what was announced and not reached any more.
+func (d *drawing) neverRows() []row {
+	var rows []row
+	for _, e := range d.never {
+		r := row{column: -1, text: fmt.Sprintf("never reached: %s  %s", e.Task, e.Text)}
+		if e.File != "" {
+			r.at = fmt.Sprintf("%s:%d", e.File, e.Line)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// sheet gives each column what its rows need, and takes from the widest until all have room.
+func (d *drawing) sheet(w io.Writer, rows []row) *sheet {
 	width := make([]int, len(d.tasks))
 	for c, name := range d.tasks {
 		width[c] = min(utf8.RuneCountInString(name), 30)
 	}
 	at, mark := len("at"), 0
 	wide := 0 // of what spans the columns
-	for _, r := range d.rows {
+	for _, r := range rows {
 		at, mark = max(at, len(r.at)), max(mark, len(r.mark))
 		if r.column >= 0 {
 			width[r.column] = max(width[r.column], min(utf8.RuneCountInString(r.text), maxColumn))
 		} else {
 			wide = max(wide, min(utf8.RuneCountInString(r.text), 90))
 		}
-	}
-	never := make([]row, 0, len(d.never))
-	for _, e := range d.never {
-		r := row{column: -1, text: fmt.Sprintf("never reached: %s  %s", e.Task, e.Text)}
-		if e.File != "" {
-			r.at = fmt.Sprintf("%s:%d", e.File, e.Line)
-		}
-		at = max(at, len(r.at))
-		wide = max(wide, min(utf8.RuneCountInString(r.text), 90))
-		never = append(never, r)
 	}
 	if mark > 0 {
 		mark += gap
@@ -788,48 +814,42 @@ func (d *drawing) write(w io.Writer) {
 	if len(width) == 0 {
 		whole = wide
 	}
+	return &sheet{w, d.indent(), width, whole}
+}
 
-	line := func(step int, cells []string, at, mark string) {
-		var b strings.Builder
-		if step > 0 {
-			fmt.Fprintf(&b, "%*d  ", stepWidth, step)
-		} else {
-			fmt.Fprintf(&b, "%*s", d.indent(), "")
+// head names the columns.
+func (s *sheet) head(tasks []string) {
+	var b strings.Builder
+	b.WriteString("step  ")
+	for c, name := range tasks {
+		b.WriteString(pad(clip(name, s.width[c]), s.width[c]+gap))
+	}
+	if len(tasks) == 0 {
+		b.WriteString(pad("", s.whole+gap))
+	}
+	fmt.Fprintln(s.w, strings.TrimRight(b.String()+"at", " "))
+}
+
+// line draws one row: a cell for each column, or one that spans them.
+func (s *sheet) line(step int, cells []string, at, mark string) {
+	var b strings.Builder
+	if step > 0 {
+		fmt.Fprintf(&b, "%*d  ", stepWidth, step)
+	} else {
+		fmt.Fprintf(&b, "%*s", s.indent, "")
+	}
+	if len(cells) == 1 && len(s.width) != 1 {
+		b.WriteString(pad(clip(cells[0], s.whole), s.whole+gap))
+	} else {
+		for c, text := range cells {
+			b.WriteString(pad(clip(text, s.width[c]), s.width[c]+gap))
 		}
-		if len(cells) == 1 && len(width) != 1 {
-			b.WriteString(pad(clip(cells[0], whole), whole+gap))
-		} else {
-			for c, text := range cells {
-				b.WriteString(pad(clip(text, width[c]), width[c]+gap))
-			}
-		}
-		b.WriteString(at)
-		if mark != "" {
-			b.WriteString("  " + mark)
-		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
 	}
-	var head strings.Builder
-	head.WriteString("step  ")
-	for c, name := range d.tasks {
-		head.WriteString(pad(clip(name, width[c]), width[c]+gap))
+	b.WriteString(at)
+	if mark != "" {
+		b.WriteString("  " + mark)
 	}
-	if len(d.tasks) == 0 {
-		head.WriteString(pad("", whole+gap))
-	}
-	fmt.Fprintln(w, strings.TrimRight(head.String()+"at", " "))
-	for _, r := range d.rows {
-		if r.column < 0 {
-			line(r.step, []string{r.text}, r.at, r.mark)
-			continue
-		}
-		cells := make([]string, len(d.tasks))
-		cells[r.column] = r.text
-		line(r.step, cells, r.at, r.mark)
-	}
-	for _, r := range never {
-		line(0, []string{r.text}, r.at, "")
-	}
+	fmt.Fprintln(s.w, strings.TrimRight(b.String(), " "))
 }
 
 func sum(width []int) int {
