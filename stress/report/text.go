@@ -568,7 +568,7 @@ func (d *drawing) choose() {
 		if d.score[i] < worthRow {
 			limit = min(room, fullRows)
 		}
-		if rows := d.layOut(shown, with); len(rows) > limit {
+		if leastRows(shown) > limit || len(d.layOut(shown, with)) > limit {
 			delete(shown, i)
 			continue
 		}
@@ -579,6 +579,18 @@ func (d *drawing) choose() {
 	d.tasks = tasks
 	d.ambiguous(shown)
 	d.rows = d.layOut(shown, tasks)
+}
+
+// leastRows is how many rows layOut makes at least: one for each event that is shown, one for what was left out before it.
+// That is quickly found, while to lay out takes a look at all events.
+func leastRows(shown map[int]bool) int {
+	rows := len(shown)
+	for i := range shown {
+		if i > 0 && !shown[i-1] {
+			rows++
+		}
+	}
+	return rows
 }
 
 func first(events []kernel.Event, shown map[int]bool, task string) int {
