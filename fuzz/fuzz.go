@@ -8,6 +8,7 @@
 package fuzz
 
 import (
+	"flag"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -43,8 +44,14 @@ type plan struct {
 	check    func() (wrong string)     // what the run of a sound target must have led to; nil: the oracles suffice
 }
 
-// patience is how long one input may take. Go's engine gives up after ten seconds, without a word about where.
-const patience = 5 * time.Second
+// patience is how long one input may take. Engines give up after ten seconds (Go's) or twenty, without a word about
+// where. A test without an engine has time: the machine may be busy with something else.
+func patience() time.Duration {
+	if worker := flag.Lookup("test.fuzzworker"); worker != nil && worker.Value.String() == "false" {
+		return time.Minute
+	}
+	return 5 * time.Second
+}
 
 // maxSteps bounds a run: the longest sound one has a quarter of that at most. An endless loop inside the machine must
 // come to it, and be run again with a record and drawn, long before patience is over.
@@ -68,7 +75,7 @@ func execute(target string, decode func() *plan) outcome {
 	// where every hand-over to a coroutine is a switch of threads.
 	done := make(chan outcome, 1)
 	go func() { done <- body(target, decode) }()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(patience())
 	defer timer.Stop()
 	select {
 	case out := <-done:
