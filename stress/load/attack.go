@@ -25,7 +25,8 @@ type Target struct {
 type Attack struct {
 	Name string
 	Doc  string
-	// Run goes on until ctx ends. size is how many connections there are at a time, or how many in all.
+	// Run goes on until ctx ends, and until it has sent something. size is how many connections there are at a time, or
+	// how many in all.
 	Run func(ctx context.Context, at Target, size int, d *Damage)
 }
 
@@ -113,12 +114,35 @@ const (
 
 // Attacks lists all attacks.
 func Attacks() []Attack {
-	return []Attack{
+	list := []Attack{
 		{"oversize", "records and sums of fragments longer than any call: the connection is closed", oversize},
 		{"zero-fragments", "calls behind hundreds of empty fragments, and empty records", zeroFragments},
 		{"slow-writers", "calls that come one octet a write", slowWriters},
 		{HalfOpen, "connections that send half a record mark and no more", halfOpen},
 		{Garbage, "random octets over TCP and random datagrams over UDP", garbage},
+	}
+	for i := range list {
+		list[i].Run = begun(list[i].Run)
+	}
+	return list
+}
+
+// beginWithin is how long an attack may take to send something for the first time, if it was to be over by then.
+const beginWithin = 5 * time.Second
+
+// begun lets an attack go on until it has sent something, however soon ctx ends: where the machine is busy with something
+// else it may not have come so far, and there would be nothing to judge.
+func begun(run func(context.Context, Target, int, *Damage)) func(context.Context, Target, int, *Damage) {
+	return func(ctx context.Context, at Target, size int, d *Damage) {
+		going, end := context.WithCancel(context.WithoutCancel(ctx))
+		defer end()
+		defer context.AfterFunc(ctx, func() {
+			for from := time.Now(); d.Sent.Load() == 0 && time.Since(from) < beginWithin; {
+				time.Sleep(time.Millisecond)
+			}
+			end()
+		})()
+		run(going, at, size, d)
 	}
 }
 

@@ -181,6 +181,19 @@ func TestAttacks(t *testing.T) {
 	check(t, Calm(t.Context(), at, 100*time.Millisecond))
 }
 
+// An attack that is over at once has begun all the same.
+func TestAttacksBegin(t *testing.T) {
+	at := beginning(t, server.Config{})
+	over, end := context.WithCancel(t.Context())
+	end()
+	for _, a := range Attacks() {
+		var d Damage
+		if a.Run(over, at, 4, &d); d.Sent.Load() == 0 || d.Why() != nil {
+			t.Errorf("%s: %s: %v", a.Name, &d, d.Why())
+		}
+	}
+}
+
 func TestRestarts(t *testing.T) {
 	start := func(ctx context.Context, tcp, udp uint16) (Target, func() error, error) {
 		return served(ctx, server.Config{LockdTCP: tcp, LockdUDP: udp})

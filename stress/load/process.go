@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -134,10 +135,20 @@ func Apart(name string) Attack {
 			d.wrong("%w", err)
 			return
 		}
-		cmd := exec.CommandContext(ctx, "/proc/self/exe")
+		killed, kill := context.WithCancel(context.WithoutCancel(ctx))
+		defer kill()
+		cmd := exec.CommandContext(killed, "/proc/self/exe")
 		cmd.Env = append(os.Environ(), attackRole+"="+string(text))
-		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-		cmd.WaitDelay = stopWithin
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			d.wrong("%w", err)
+			return
+		}
+		// The end of its input ends it, whether it has come to read that or not.
+		defer context.AfterFunc(ctx, func() {
+			_ = stdin.Close()
+			time.AfterFunc(stopWithin, kill)
+		})()
 		out, err := cmd.Output()
 		if jsonErr := json.Unmarshal(out, d); jsonErr != nil {
 			d.wrong("the attacking process: %w", cmp.Or(err, jsonErr))
@@ -146,8 +157,8 @@ func Apart(name string) Attack {
 	return a
 }
 
-// AttackMain is called first of all by a program that uses Apart. In an attacking process it does the work until an
-// interrupt, and does not return.
+// AttackMain is called first of all by a program that uses Apart. In an attacking process it does the work until its
+// input ends or an interrupt comes, and does not return.
 func AttackMain() {
 	text := os.Getenv(attackRole)
 	if text == "" {
@@ -162,6 +173,10 @@ func AttackMain() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
 	var d Damage
 	a.Run(ctx, o.At, o.Size, &d)
 	if err := json.NewEncoder(os.Stdout).Encode(&d); err != nil {
