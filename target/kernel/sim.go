@@ -97,6 +97,22 @@ func (m *Machine) Run(ch Chooser, opt Options, name string, main func(cur *Task)
 	return m.sim.toEnd()
 }
 
+// strandOf is the strand that t runs on, from now on if it has none yet.
+//
+//go:norace
+func (s *sim) strandOf(t *Task) *strand {
+	if t.st == nil {
+		if n := len(s.strands); n > 0 {
+			t.st = s.strands[n-1]
+			s.strands = s.strands[:n-1]
+		} else {
+			t.st = newStrand(s)
+		}
+		t.st.t = t
+	}
+	return t.st
+}
+
 // toEnd runs the machine, whose first task has been made, until nothing can happen any more.
 //
 //go:norace

@@ -16,16 +16,7 @@ type strand struct {
 
 // resume switches to t until it yields or ends.
 func (s *sim) resume(t *Task) {
-	if t.st == nil {
-		if n := len(s.strands); n > 0 {
-			t.st = s.strands[n-1]
-			s.strands = s.strands[:n-1]
-		} else {
-			t.st = newStrand(s)
-		}
-		t.st.t = t
-	}
-	t.st.next()
+	s.strandOf(t).next()
 }
 
 func newStrand(s *sim) *strand {

@@ -17,16 +17,7 @@ type strand struct {
 
 //go:norace
 func (s *sim) resume(t *Task) {
-	if t.st == nil {
-		if n := len(s.strands); n > 0 {
-			t.st = s.strands[n-1]
-			s.strands = s.strands[:n-1]
-		} else {
-			t.st = newStrand(s)
-		}
-		t.st.t = t
-	}
-	st := t.st
+	st := s.strandOf(t)
 	raceHide()
 	st.run <- struct{}{}
 	<-st.own
