@@ -60,6 +60,7 @@ func finish(stderr io.Writer, err error) int {
 		unknown *mutant.UnknownError
 		stale   *mutant.StaleError
 		broken  *mutant.BrokenError
+		missing *mutant.MissingError
 		said    *saidError
 	)
 	if full := scratch.Full(err); full != nil {
@@ -74,7 +75,7 @@ func finish(stderr io.Writer, err error) int {
 	case errors.As(err, &said):
 		return said.code
 	case errors.As(err, &usage), errors.As(err, &jobErr), errors.As(err, &unknown), errors.As(err, &stale),
-		errors.As(err, &broken):
+		errors.As(err, &broken), errors.As(err, &missing):
 		fmt.Fprintf(stderr, "stress: %s\n", oneLine(err.Error()))
 		return exitUsage
 	case errors.Is(err, context.Canceled):

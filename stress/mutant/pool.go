@@ -267,8 +267,8 @@ func (p *Pool) Building() (now, ready int) {
 }
 
 // Get returns the variant of a request, building it if nobody has yet. The error is a [StaleError],
-// a [BrokenError], or a fault that says nothing about the patch. The build goes on for other callers
-// if ctx ends.
+// a [BrokenError], a [MissingError], or a fault that says nothing about the patch. The build goes on for
+// other callers if ctx ends.
 func (p *Pool) Get(ctx context.Context, r Request) (*Variant, error) {
 	p.mu.Lock()
 	j := p.job(r)

@@ -471,6 +471,25 @@ func TestPoolFaults(t *testing.T) {
 		}
 	})
 
+	for what, broken := range map[string]func(t *testing.T){
+		"the race detector needs a C compiler (go: -race requires cgo": func(t *testing.T) { t.Setenv("CGO_ENABLED", "0") },
+		"the race detector needs a C compiler (": func(t *testing.T) {
+			t.Setenv("CGO_ENABLED", "1")
+			t.Setenv("CC", filepath.Join(root, "no-such-compiler"))
+		},
+		"the go command is not found; put its folder into PATH": func(t *testing.T) { t.Setenv("PATH", root) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			p := pool(t, root, Options{})
+			broken(t)
+			_, err := p.Get(t.Context(), Request{Mutant: patch(t, "early", goodDiff), Race: true})
+			var missing *MissingError
+			if word, why, ok := JudgeError(err); ok || !errors.As(err, &missing) || !strings.HasPrefix(why, what) {
+				t.Errorf("got %s, %s", word, why)
+			}
+		})
+	}
+
 	t.Run("the tree does not build", func(t *testing.T) {
 		write(t, root, "target/lockd/bad.go", "package lockd\n\nvar x int = \"\"\n")
 		p := pool(t, root, Options{})

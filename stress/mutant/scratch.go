@@ -226,8 +226,27 @@ func (v *Variant) Go(ctx context.Context, verb string, args ...string) *exec.Cmd
 	return cmd
 }
 
+// MissingError is a program that a build needs and that is not there. It says nothing about the patch.
+type MissingError struct {
+	What string
+}
+
+func (e *MissingError) Error() string { return e.What }
+
+// missing tells from a failed build whether a program is to blame that is not there; nil if not.
+func missing(err error, text string, race bool) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		return &MissingError{"the go command is not found; put its folder into PATH"}
+	}
+	if race && (strings.Contains(text, "-race requires cgo") || strings.Contains(text, "cgo: C compiler")) {
+		return &MissingError{"the race detector needs a C compiler (" + strings.ReplaceAll(text, "\n", "; ") +
+			"); install gcc or set CC, and do not set CGO_ENABLED=0"}
+	}
+	return nil
+}
+
 // build compiles the runner. A failure with patches applied is a [BrokenError]; without any it is the
-// tree's own. A full disk is neither.
+// tree's own, unless a program is missing ([MissingError]) or the disk is full.
 func (v *Variant) build(ctx context.Context, module, runner string, race bool, series []*Patch, limit time.Duration) error {
 	// Nobody debugs a runner, and what is written for debuggers is a quarter of what a variant leaves in the build cache.
 	args := []string{"-gcflags=" + module + "/...=-dwarf=false", "-ldflags=-s -w", "-o", v.Binary}
@@ -256,7 +275,7 @@ func (v *Variant) build(ctx context.Context, module, runner string, race bool, s
 	case broken.Output == "":
 		broken.Output = err.Error()
 	}
-	if err := scratch.Probe(doing); err != nil {
+	if err := cmp.Or(scratch.Probe(doing), missing(err, broken.Output, race)); err != nil {
 		return err
 	}
 	if len(series) == 0 {
