@@ -33,6 +33,7 @@ type checked struct {
 
 func checkCmd() *cobra.Command {
 	var era string
+	var race bool
 	var limit budget
 	cmd := &cobra.Command{
 		Use:   "check PATCH [SCENARIO...]",
@@ -44,14 +45,20 @@ is a git diff or a mail of git format-patch that changes files below target/. Th
 Each scenario is searched four times: all schedules with at most one preemption, as many as the budget allows drawn
 by pct, as many by the searches of explore, which say what each of them leaves open, and as many by pct and pos over
 variants of the scenario: every other value of every parameter, every memory model, every kind of fault, data races, and
-mixtures of all that, drawn from the seed. fault-injection is searched for each service and for each step that may fail.`,
+mixtures of all that, drawn from the seed. fault-injection is searched for each service and for each step that may fail.
+
+What the port guards by a lock is a plain field, and tasks do not interleave at an access to it. If a change leaves the
+lock, only the race detector sees that, and it does so in any schedule that comes by: --race draws some more of each
+scenario with a build that has it.`,
 		Example: `  git diff > my.patch && git stash && go run ./stress check my.patch
   go run ./stress check my.patch lockd-start resize --for 1m
+  go run ./stress check my.patch --race
   go run ./stress check my.patch --era 3.18`,
 		Args: args(1, -1, "the PATCH"),
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&era, "era", "", "era of the core that the patch is for (default: the tree's)")
+	fs.BoolVar(&race, "race", false, "under the race detector as well (needs a C compiler)")
 	limit.add(fs, "schedules a scenario")
 	addSeed(fs)
 	addOutputs(fs, "the results")
@@ -88,6 +95,9 @@ mixtures of all that, drawn from the seed. fault-injection is searched for each 
 		failed := 0
 		for _, name := range scenarios {
 			c, err := checkOne(cmd, shop, tree, name, seed, &limit, live)
+			if err == nil && race && c.Verdict == job.Clean {
+				err = checkRace(cmd, shop, tree, &c, seed, live)
+			}
 			live.clear()
 			if err != nil {
 				return checkError(args[0], err)
@@ -149,10 +159,13 @@ func (c *checked) failed(w io.Writer, out *outputs) error {
 	if err := out.page(w, c.HTML, file); err != nil {
 		return err
 	}
+	page := c.HTML != ""
 	c.ScheduleFile, c.HTML = scheduleOnly(file), ""
 	fmt.Fprintln(w)
 	tell(w, c.Result, file)
-	fmt.Fprintf(w, "page:    %s\n", beside(file, ".html"))
+	if page {
+		fmt.Fprintf(w, "page:    %s\n", beside(file, ".html"))
+	}
 	if c.Sick {
 		fmt.Fprintf(w, "SICK: %s fails without the patch as well\n", c.Job.Scenario)
 	}
@@ -266,6 +279,87 @@ func blame(cmd *cobra.Command, shop *workshop, tree planted, res *job.Result, li
 		return checked{}, err
 	}
 	return checked{Result: res, Sick: base.Verdict != job.Clean}, nil
+}
+
+// raceOracle is who reports what a build with the race detector sees.
+const raceOracle = "race detector"
+
+// raceSchedules are the schedules of each job of a scenario that run under the race detector. It sees a race in whatever
+// order the two accesses come, so what counts is that both are reached.
+const raceSchedules = 200
+
+// checkRace runs a clean scenario once more, built with the race detector, and puts a race in the place of what was
+// found, or what was run beside what was covered.
+func checkRace(cmd *cobra.Command, shop *workshop, tree planted, c *checked, seed uint64, live *progress) error {
+	s, err := scenario.Find(c.Job.Scenario)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	run := func(tree planted, j job.Job, what string) (*job.Result, error) {
+		tree.race = true
+		j.Plans = []job.Plan{{Chooser: "pct", Schedules: raceSchedules}}
+		res, err := shop.run(cmd.Context(), tree, j, live.job(what))
+		if race := (*mutant.RaceError)(nil); errors.As(err, &race) {
+			j.Era, j.Mutant = tree.era, tree.name
+			return raced(j, race.Report), nil
+		}
+		return res, err
+	}
+	jobs, _ := searches(s, seed, &budget{})
+	for _, j := range jobs {
+		if j.Explore != nil {
+			continue
+		}
+		res, err := run(tree, j, s.Name+" under the race detector")
+		if err != nil {
+			return err
+		}
+		if res.Verdict != job.Clean {
+			base, err := run(planted{era: tree.era}, j, s.Name+" without the patch")
+			if err != nil {
+				return err
+			}
+			*c = checked{Result: res, Sick: base.Verdict != job.Clean}
+			return nil
+		}
+		for i := range res.Coverage {
+			res.Coverage[i].Chooser += " under the race detector"
+		}
+		add(c.Result, res)
+	}
+	return nil
+}
+
+// raced is the result of a job that the race detector ended.
+func raced(j job.Job, report string) *job.Result {
+	return &job.Result{
+		Job: j, Verdict: "data-race", Oracle: raceOracle, Title: "two accesses that nothing orders",
+		Text: raceInShort(report), Dump: report,
+	}
+}
+
+// raceInShort leaves of what the race detector reports who accesses the field, down to where the scenario calls the port.
+func raceInShort(report string) string {
+	var out []string
+	function, kept := "", false
+	for line := range strings.Lines(report) {
+		text := strings.TrimSpace(line)
+		access, _, isAccess := strings.Cut(text, " at 0x")
+		at, _, isPlace := strings.Cut(strings.TrimPrefix(text, modulePath+"/"), " +0x")
+		switch {
+		case isAccess:
+			kept = true
+			out = append(out, strings.ToLower(access)+" in")
+		case text == "":
+			kept = false
+		case kept && isPlace:
+			kept = !strings.HasPrefix(at, "stress/")
+			out = append(out, fmt.Sprintf("  %-45s %s", function, at))
+		default:
+			function = strings.TrimSuffix(text[strings.LastIndex(text, "/")+1:], "()")
+		}
+	}
+	return strings.Join(out, "\n")
 }
 
 // checkError puts the word of the track record before a patch that does not fit.

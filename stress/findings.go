@@ -168,5 +168,10 @@ func tell(w io.Writer, res *job.Result, file string) {
 		fmt.Fprintf(w, " --era %s   (real goroutines: it may take more tries)\n", res.Job.Era)
 		return
 	}
+	if res.Oracle == raceOracle {
+		fmt.Fprintf(w, "\nagain:   go run ./stress check %s %s --race --seed %d --era %s   (all of the report: %s)\n",
+			job.ShellWord(res.Job.Mutant), res.Job.Scenario, res.Job.Seed, res.Job.Era, job.ShellWord(file))
+		return
+	}
 	fmt.Fprintf(w, "\nreplay:  go run ./stress replay %s\n", job.ShellWord(file))
 }

@@ -101,18 +101,24 @@ type planted struct {
 	era   string        // mutant.TreeEra if none
 	name  string        // of the patch, as a schedule file keeps it: ID or file; empty: none
 	patch *mutant.Patch // nil: none
+	race  bool          // built with the race detector
 }
 
-func (p planted) request() mutant.Request { return mutant.Request{Era: p.era, Mutant: p.patch} }
+func (p planted) request() mutant.Request {
+	return mutant.Request{Era: p.era, Mutant: p.patch, Race: p.race}
+}
 
-// plain says that it is the tree on disk.
-func (p planted) plain() bool { return p.patch == nil && p.era == mutant.TreeEra }
+// plain says that it is the tree on disk, as this command was built.
+func (p planted) plain() bool { return p.patch == nil && p.era == mutant.TreeEra && !p.race }
 
 // String is the form for a person.
 func (p planted) String() string {
 	s := "era " + p.era
 	if p.name != "" {
-		s = "mutant " + p.name + "  " + s
+		s = p.name + " on " + s
+	}
+	if p.race {
+		s += ", with the race detector"
 	}
 	return s
 }

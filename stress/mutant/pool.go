@@ -92,7 +92,18 @@ type Variant struct {
 	Era     string
 
 	root, overlay string // what [Variant.Go] reads
+	race          bool
 }
+
+// RaceError is a data race that a runner was ended by: one that was built with the race detector is by the first.
+type RaceError struct {
+	Report string // as the detector words it
+}
+
+func (e *RaceError) Error() string { return "data race\n" + e.Report }
+
+// raceExit is the exit code of a runner that the race detector ends.
+const raceExit = 66
 
 // NewPool prepares a pool for the module at root. Close it to remove everything it made.
 func NewPool(root string, opt Options) (*Pool, error) {
@@ -297,7 +308,7 @@ func (p *Pool) make(r Request, dir string) (*Variant, error) {
 		series = append(series, r.Mutant)
 	}
 	v := &Variant{
-		Binary: filepath.Join(dir, "runner"), Era: r.Era, Patches: []string{}, root: p.root,
+		Binary: filepath.Join(dir, "runner"), Era: r.Era, Patches: []string{}, root: p.root, race: r.Race,
 		overlay: filepath.Join(dir, "overlay.json"),
 	}
 	for _, patch := range series {
@@ -339,8 +350,9 @@ func (e *FaultError) Error() string {
 // Run starts the runner with options as JSON on its standard input and calls line for every line that it
 // prints, except for the first: that one must be {"mutants":[...]} and name exactly the patches
 // of the variant, so that a patch that was not compiled in cannot pass for one that survived. The
-// runner ends with 0, or with 1 after a finding; anything else, a crash and running longer than limit
-// included, is a [FaultError] with both ends of its standard error. limit 0 is none.
+// runner ends with 0, or with 1 after a finding. What the race detector sees is a [RaceError]; anything
+// else, a crash and running longer than limit included, is a [FaultError] with both ends of its standard
+// error. limit 0 is none.
 func (v *Variant) Run(ctx context.Context, options any, limit time.Duration, line func(json.RawMessage) error) error {
 	input, err := json.Marshal(options)
 	if err != nil {
@@ -353,6 +365,9 @@ func (v *Variant) Run(ctx context.Context, options any, limit time.Duration, lin
 	defer cancel()
 	cmd := exec.CommandContext(timed, v.Binary)
 	cmd.Stdin = bytes.NewReader(input)
+	if v.race {
+		cmd.Env = append(os.Environ(), fmt.Sprintf("GORACE=halt_on_error=1 atexit_sleep_ms=0 exitcode=%d", raceExit))
+	}
 	stderr := &ends{max: 64 << 10}
 	cmd.Stderr = stderr
 	// SIGQUIT makes the Go run-time print every goroutine before it ends the process.
@@ -376,6 +391,8 @@ func (v *Variant) Run(ctx context.Context, options any, limit time.Duration, lin
 		return ctx.Err()
 	case errors.Is(timed.Err(), context.DeadlineExceeded):
 		return &FaultError{fmt.Sprintf("the runner took longer than %s\n%s", limit, stderr)}
+	case v.race && errors.As(waitErr, &exit) && exit.ExitCode() == raceExit:
+		return &RaceError{stderr.String()}
 	case readErr != nil:
 		return readErr
 	case errors.As(waitErr, &exit) && exit.ExitCode() == 1:
