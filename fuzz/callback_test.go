@@ -8,7 +8,7 @@ func FuzzCallback(f *testing.F) {
 	addSeeds(f, "FuzzCallback")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if failure := RunCallback(data); failure != nil {
-			t.Fatal(failure)
+			fail(t, "FuzzCallback", data, failure)
 		}
 	})
 }

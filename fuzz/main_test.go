@@ -3,10 +3,13 @@
 package fuzz
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,11 +51,31 @@ func seeds(t testing.TB, target string) map[string][]byte {
 	return m
 }
 
+// seedNames are the names of the seeds, in the order in which Go's engine counts them: FuzzNLM/seed#7 must be the same
+// one tomorrow.
+func seedNames(all map[string][]byte) []string { return slices.Sorted(maps.Keys(all)) }
+
 // addSeeds gives the seeds of a target to Go's engine.
 func addSeeds(f *testing.F, target string) {
-	for _, data := range seeds(f, target) {
-		f.Add(data)
+	all := seeds(f, target)
+	for _, name := range seedNames(all) {
+		f.Add(all[name])
 	}
+}
+
+// fail ends a test with what a target says about an input. Of a seed it names the file, and how to run it again: the
+// engine keeps no other copy of it.
+func fail(t *testing.T, target string, data []byte, failure error) {
+	t.Helper()
+	text := failure.Error()
+	all := seeds(t, target)
+	for i, name := range seedNames(all) {
+		if bytes.Equal(all[name], data) {
+			text += fmt.Sprintf("\nthe input is corpus/wire/%s/%s\nreplay:  go test -run '^%s$/^seed#%d$' ./fuzz",
+				target, name, target, i)
+		}
+	}
+	t.Fatal(text)
 }
 
 // random makes inputs that look like what an engine makes.

@@ -8,7 +8,7 @@ func FuzzNLM(f *testing.F) {
 	addSeeds(f, "FuzzNLM")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if failure := RunNLM(data); failure != nil {
-			t.Fatal(failure)
+			fail(t, "FuzzNLM", data, failure)
 		}
 	})
 }

@@ -8,7 +8,7 @@ func FuzzRecordMark(f *testing.F) {
 	addSeeds(f, "FuzzRecordMark")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if failure := RunRecordMark(data); failure != nil {
-			t.Fatal(failure)
+			fail(t, "FuzzRecordMark", data, failure)
 		}
 	})
 }

@@ -8,7 +8,7 @@ func FuzzRPCCall(f *testing.F) {
 	addSeeds(f, "FuzzRPCCall")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if failure := RunRPCCall(data); failure != nil {
-			t.Fatal(failure)
+			fail(t, "FuzzRPCCall", data, failure)
 		}
 	})
 }

@@ -12,7 +12,7 @@ func FuzzStartup(f *testing.F) {
 	addSeeds(f, "FuzzStartup")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if failure := RunStartup(data); failure != nil {
-			t.Fatal(failure)
+			fail(t, "FuzzStartup", data, failure)
 		}
 	})
 }
