@@ -93,6 +93,7 @@ scenario with a build that has it.`,
 		shop.live = live
 		var all []checked
 		failed := 0
+		var legend legend
 		for _, name := range scenarios {
 			c, err := checkOne(cmd, shop, tree, name, seed, &limit, live)
 			if err == nil && race && c.Verdict == job.Clean {
@@ -108,7 +109,7 @@ scenario with a build that has it.`,
 					fmt.Fprintf(w, "%s of parameters, memory, faults and data races: %s schedules drawn by pct and pos\n",
 						plural(c.Variants, "variant"), count(int64(c.Varied)))
 				}
-				tellSearches(w, c.Explored)
+				tellSearches(w, c.Explored, func(sentence string) bool { return legend.takes(sentence, c.Coverage) })
 			} else {
 				failed++
 				if err := c.failed(w, out); err != nil {
@@ -117,11 +118,13 @@ scenario with a build that has it.`,
 			}
 			all = append(all, c)
 		}
+		legend.tell(w)
 		if failed == 0 {
 			fmt.Fprintf(w, "verdict: clean in %s\n", plural(len(all), "scenario"))
+			tellRest(w, args[0], tree.era, scenarios[0], race)
 			out.noPage(w)
 		} else {
-			fmt.Fprintf(w, "verdict: %d of %s fail\n", failed, plural(len(all), "scenario"))
+			fmt.Fprintf(w, "verdict: fails in %d of %s\n", failed, plural(len(all), "scenario"))
 		}
 		err = out.junit.write(w, func(w io.Writer) error { return checkJUnit(w, args[0], all) })
 		if err := errors.Join(out.json.json(w, all), err); err != nil {
@@ -176,6 +179,48 @@ func (c *checked) failed(w io.Writer, out *outputs) error {
 // exhaustive is how many times as many schedules as the others the exhaustive part of a search has: it runs more of them
 // in the same time, and has an end of its own where it is of most use.
 const exhaustive = 10
+
+// legend are the sentences about the columns of the searches. They are the same for all scenarios and said once.
+type legend []string
+
+// takes keeps a sentence of a search back if it belongs to the legend, or if it is known better: check itself runs all
+// schedules with few preemptions, and the part of explore that does so may come less far.
+func (l *legend) takes(sentence string, coverage []job.Coverage) bool {
+	switch {
+	case strings.HasPrefix(sentence, "bounded: "):
+		return slices.ContainsFunc(coverage, func(c job.Coverage) bool {
+			return c.Exhausted && strings.HasPrefix(c.Chooser, "bounded")
+		})
+	case !strings.HasPrefix(sentence, "new: ") && !strings.HasPrefix(sentence, "of all: "):
+		return false
+	case !slices.Contains(*l, sentence):
+		*l = append(*l, sentence)
+	}
+	return true
+}
+
+func (l *legend) tell(w io.Writer) {
+	if len(*l) > 0 {
+		fmt.Fprintf(w, "%s\n", strings.Join(*l, "\n"))
+	}
+}
+
+// tellRest says of a clean patch what was not looked at, and the commands that do.
+func tellRest(w io.Writer, patch, era, name string, race bool) {
+	flags := ""
+	if era != mutant.TreeEra {
+		flags = " --era " + era
+	}
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(w, "  %-30s go run ./stress %s%s\n", what, fmt.Sprintf(format, args...), flags)
+	}
+	fmt.Fprint(w, "not looked at, and what does:\n")
+	if !race {
+		line("fields that left their lock", "check %s --race", patch)
+	}
+	line("real goroutines, real time", "soak --mutant %s --for 1m", patch)
+	line("one scenario for longer", "explore %s --mutant %s --for 10m", name, patch)
+}
 
 // exhaustFor bounds the exhaustive part of a search: as long as the other part, and not without end.
 func exhaustFor(limit *budget) time.Duration {

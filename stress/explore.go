@@ -259,11 +259,12 @@ func tellExplored(w io.Writer, res *job.Result) {
 	}
 	fmt.Fprintf(w, "%s (%s): %s steps in %s%s\n\n", res.Job.Scenario, setting(res), count(res.Steps),
 		short(e.Searched), rate)
-	tellSearches(w, e)
+	tellSearches(w, e, func(string) bool { return false })
 }
 
-// tellSearches prints the table of the searches, and what they come to. None is fine.
-func tellSearches(w io.Writer, e *job.Explored) {
+// tellSearches prints the table of the searches, and what they come to but for the sentences that skip takes. No
+// searches are fine.
+func tellSearches(w io.Writer, e *job.Explored, skip func(sentence string) bool) {
 	if e == nil {
 		return
 	}
@@ -275,7 +276,9 @@ func tellSearches(w io.Writer, e *job.Explored) {
 	_ = tw.Flush()
 	fmt.Fprintln(w)
 	for _, s := range e.Says {
-		fmt.Fprintf(w, "%s\n", s)
+		if !skip(s) {
+			fmt.Fprintf(w, "%s\n", s)
+		}
 	}
 }
 

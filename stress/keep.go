@@ -66,6 +66,10 @@ findings folder is emptied.`,
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "kept %s: %s: %s\n", shown(to), res.Oracle, res.Title)
+			if m := f.schedule.Meta["mutant"]; looksLikeFile(m) {
+				fmt.Fprintf(cmd.OutOrStdout(), "go test ./stress replays it with %s, which has to stay; CONTRIBUTING.md, "+
+					"\"Add a mutant\", says how to keep it, and then the line \"mutant:\" takes its name\n", m)
+			}
 			return nil
 		},
 	}
