@@ -78,6 +78,22 @@ func fail(t *testing.T, target string, data []byte, failure error) {
 	t.Fatal(text)
 }
 
+// TestSeedsInWords says, with -v, what every seed means.
+func TestSeedsInWords(t *testing.T) {
+	for _, target := range targets {
+		all := seeds(t, target.name)
+		for _, name := range seedNames(all) {
+			t.Run(target.name+"/"+name, func(t *testing.T) {
+				p := target.decode(all[name])()
+				if p.about == nil || p.about() == "" {
+					t.Fatal("it means nothing")
+				}
+				t.Logf("%s %s\n%s", p.scenario.Name, p.params, p.about())
+			})
+		}
+	}
+}
+
 // random makes inputs that look like what an engine makes.
 func random(r *rand.Rand) []byte {
 	b := make([]byte, r.IntN(400))
