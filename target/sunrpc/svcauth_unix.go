@@ -557,7 +557,8 @@ func svcauthNullRelease(rqstp *SvcRqst) int {
 
 // svcauthUnixAccept takes an AUTH_SYS credential and an AUTH_NONE verifier. The credential's own length is not looked
 // at; the machine name is measured after rounding to words in 32 bits, so 256 bytes pass and so do the three largest
-// lengths, as an empty name.
+// lengths, as an empty name. An id of all ones is taken as it is, among the groups, too: whoever uses the credential
+// maps it.
 //
 // C: svcauth_unix_accept, net/sunrpc/svcauth_unix.c
 func svcauthUnixAccept(cur *kernel.Task, rqstp *SvcRqst, authp *uint32) int {
@@ -608,12 +609,7 @@ func svcauthUnixAccept(cur *kernel.Task, rqstp *SvcRqst, authp *uint32) int {
 		return SVC_CLOSE
 	}
 	for i := range cred.CrGroupInfo.Gids {
-		gid := SvcGetnl(argv)
-		if gid == ^uint32(0) {
-			*authp = RPC_AUTH_BADCRED
-			return SVC_DENIED
-		}
-		cred.CrGroupInfo.Gids[i] = gid
+		cred.CrGroupInfo.Gids[i] = SvcGetnl(argv)
 	}
 	if SvcGetu32(argv) != RPC_AUTH_NULL || SvcGetu32(argv) != 0 {
 		*authp = RPC_AUTH_BADVERF
