@@ -84,7 +84,7 @@ func newHelper(w *World) *helper {
 	if w.P.Get("groups") == 1 {
 		auth.GroupPolicy = func(net *sock.Net, uid uint32) ([]uint32, sunrpc.ClientVerdict) {
 			h.ask(func(cur *kernel.Task) int {
-				return sunrpc.UnixGidUpdate(cur, w.Rpc, net, uid, []uint32{100, 101}, true, h.expiry())
+				return sunrpc.UnixGidUpdate(cur, w.Rpc, net, uid, []uint32{100, 101}, h.expiry())
 			})
 			return nil, sunrpc.ClientLater
 		}

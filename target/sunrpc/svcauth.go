@@ -78,11 +78,12 @@ const (
 // sleep nor touch the machine.
 type ClientPolicy func(net *sock.Net, class string, addr [16]byte) (domain string, verdict ClientVerdict)
 
-// GroupPolicy stands for the helper's other table: the groups of a user.
+// GroupPolicy stands for the helper's other table: the groups of a user. A user who is not known to the helper
+// (ClientUnknown) has none.
 type GroupPolicy func(net *sock.Net, uid uint32) (gids []uint32, verdict ClientVerdict)
 
 // SvcauthState is what svcauth.go and svcauth_unix.go keep in variables. The policies are set before the first
-// service starts; nil means LoopbackClients, and that no user's groups are known.
+// service starts; nil means LoopbackClients, and that nobody is there to ask for the groups of a user.
 type SvcauthState struct {
 	AuthtabLock kernel.Spinlock
 	Authtab     [RPC_AUTH_MAXFLAVOR]*AuthOps // AuthtabLock

@@ -3,6 +3,8 @@
 package sunrpc
 
 import (
+	"slices"
+
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
@@ -12,6 +14,9 @@ const helperTTL = 30 * 60
 
 // gidMax is the largest number of groups the helper may give a user.
 const gidMax = 8192
+
+// classMax is the largest number of bytes in the name of a class that the helper may answer for.
+const classMax = 7
 
 // LoopbackClients is the default ClientPolicy: the domain "localhost" holds every loopback address, and nobody else
 // is known.
@@ -66,6 +71,8 @@ func svcauthUnixDomainRelease(dom *AuthDomain) {
 
 // UnixDomainFind returns the domain of that name with a reference and makes it if need be; nil if there is no memory
 // or the name belongs to another flavour. May sleep.
+//
+// Differs: the copy of the name is no allocation of its own.
 //
 // C: unix_domain_find, net/sunrpc/svcauth_unix.c
 func UnixDomainFind(cur *kernel.Task, rpc *Sunrpc, name string) *AuthDomain {
@@ -155,24 +162,27 @@ func ipMapAlloc(cd *CacheDetail) *CacheHead {
 	return &im.H
 }
 
-// ipMapUpcall asks the helper about h. A helper that knows at once answers from here, in the asking task.
+// ipMapUpcall asks the helper about h. A helper that knows at once answers from here, in the asking task. That nobody
+// is there comes before that h is in no cache any more.
 //
-// Differs: the helper is a ClientPolicy instead of a process that reads a file.
+// Differs: the helper is a ClientPolicy instead of a process that reads a file, so it is asked about an entry that is
+// in no cache any more, too.
 //
 // C: ip_map_request, net/sunrpc/svcauth_unix.c; sunrpc_cache_pipe_upcall, net/sunrpc/cache.c
 func ipMapUpcall(cur *kernel.Task, cd *CacheDetail, h *CacheHead) int {
 	im := h.Entry.(*IPMap)
-	if h.Flags.TestBit(CACHE_CLEANED) {
-		return -kernel.EAGAIN
-	}
 	ask := cd.Rpc.Svcauth.ClientPolicy
 	if ask == nil {
 		ask = LoopbackClients
 	}
 	domain, verdict := ask(cd.Net, im.MClass, im.MAddr)
-	switch verdict {
-	case ClientNoHelper:
+	if verdict == ClientNoHelper {
 		return -kernel.EINVAL
+	}
+	if h.Flags.TestBit(CACHE_CLEANED) {
+		return -kernel.EAGAIN
+	}
+	switch verdict {
 	case ClientLater:
 		return 0
 	case ClientUnknown:
@@ -185,11 +195,17 @@ func ipMapUpcall(cur *kernel.Task, cd *CacheDetail, h *CacheHead) int {
 }
 
 // IPMapUpdate is the helper's answer: the peers at addr belong to domain, "" for no domain, until the second expiry.
-// -ENOMEM if there is no memory, -ENOENT if the domain cannot be made. May sleep, also in the requests it revisits.
+// -EINVAL if the class has no name or a long one, or expiry is 0; -ENOMEM if there is no memory, -ENOENT if the domain
+// cannot be made. May sleep, also in the requests it revisits.
+//
+// Differs: takes the answer apart, where C has a line of text to read.
 //
 // C: ip_map_parse, net/sunrpc/svcauth_unix.c
 func IPMapUpdate(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, class string, addr [16]byte, domain string,
 	expiry int64) int {
+	if class == "" || len(class) > classMax || expiry == 0 {
+		return -kernel.EINVAL
+	}
 	var dom *AuthDomain
 	if domain != "" {
 		dom = UnixDomainFind(cur, rpc, domain)
@@ -349,60 +365,61 @@ func unixGidAlloc(cd *CacheDetail) *CacheHead {
 
 // unixGidUpcall asks the helper about h; as ipMapUpcall.
 //
+// Differs: as ipMapUpcall.
+//
 // C: unix_gid_request, net/sunrpc/svcauth_unix.c; sunrpc_cache_pipe_upcall, net/sunrpc/cache.c
 func unixGidUpcall(cur *kernel.Task, cd *CacheDetail, h *CacheHead) int {
 	ug := h.Entry.(*UnixGid)
-	if h.Flags.TestBit(CACHE_CLEANED) {
-		return -kernel.EAGAIN
-	}
 	var gids []uint32
-	verdict := ClientUnknown
+	verdict := ClientNoHelper
 	if ask := cd.Rpc.Svcauth.GroupPolicy; ask != nil {
 		gids, verdict = ask(cd.Net, ug.Uid)
 	}
-	switch verdict {
-	case ClientNoHelper:
+	if verdict == ClientNoHelper {
 		return -kernel.EINVAL
+	}
+	if h.Flags.TestBit(CACHE_CLEANED) {
+		return -kernel.EAGAIN
+	}
+	switch verdict {
 	case ClientLater:
 		return 0
+	case ClientUnknown:
+		gids = nil
 	}
-	expiry := secondsSinceBoot(cd.Machine()) + helperTTL
-	if UnixGidUpdate(cur, cd.Rpc, cd.Net, ug.Uid, gids, verdict == ClientKnown, expiry) < 0 {
+	if UnixGidUpdate(cur, cd.Rpc, cd.Net, ug.Uid, gids, secondsSinceBoot(cd.Machine())+helperTTL) < 0 {
 		return -kernel.EAGAIN
 	}
 	return 0
 }
 
-// UnixGidUpdate is the helper's answer: user uid is in the groups gids, or (known false) nothing is known about it,
-// until the second expiry. -EINVAL: too many groups; -ENOMEM. May sleep, also in the requests it revisits.
+// UnixGidUpdate is the helper's answer: user uid is in the groups gids, until the second expiry. There is none that
+// says that a user is not known: such a user has no groups. -EINVAL: too many groups, one of all ones, or expiry is 0;
+// -ENOMEM. May sleep, also in the requests it revisits.
+//
+// Differs: takes the answer apart, where C has a line of text to read.
 //
 // C: unix_gid_parse, net/sunrpc/svcauth_unix.c
-func UnixGidUpdate(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, uid uint32, gids []uint32, known bool,
-	expiry int64) int {
-	if len(gids) > gidMax {
+func UnixGidUpdate(cur *kernel.Task, rpc *Sunrpc, net *sock.Net, uid uint32, gids []uint32, expiry int64) int {
+	if expiry == 0 || len(gids) > gidMax || slices.Contains(gids, ^uint32(0)) {
 		return -kernel.EINVAL
 	}
-	var ug UnixGid
-	ug.Uid = uid
+	ug := UnixGid{Uid: uid}
 	ug.H.Entry = &ug
-	if known {
-		ug.Gi = GroupsAlloc(cur.Machine(), len(gids))
-		if ug.Gi == nil {
-			return -kernel.ENOMEM
-		}
-		copy(ug.Gi.Gids, gids)
+	ug.Gi = GroupsAlloc(cur.Machine(), len(gids))
+	if ug.Gi == nil {
+		return -kernel.ENOMEM
 	}
+	copy(ug.Gi.Gids, gids)
 	cd := rpc.SunrpcNet(net).UnixGidCache
 	err := -kernel.ENOMEM
 	if ugp := unixGidLookup(cur, cd, uid); ugp != nil {
-		if ch := SunrpcCacheUpdate(cur, cd, &ug.H, !known, expiry, &ugp.H); ch != nil {
+		if ch := SunrpcCacheUpdate(cur, cd, &ug.H, false, expiry, &ugp.H); ch != nil {
 			err = 0
 			CachePut(ch, cd)
 		}
 	}
-	if ug.Gi != nil {
-		PutGroupInfo(ug.Gi)
-	}
+	PutGroupInfo(ug.Gi)
 	return err
 }
 
@@ -632,6 +649,8 @@ func svcauthUnixRelease(rqstp *SvcRqst) int {
 
 // ipMapCacheCreate makes the address cache of a network namespace; -ENOMEM. May sleep.
 //
+// Differs: the hash table is part of the cache, which has no files that could fail to be made.
+//
 // C: ip_map_cache_create, net/sunrpc/svcauth_unix.c
 func ipMapCacheCreate(cur *kernel.Task, rpc *Sunrpc, sn *SunrpcNet) int {
 	cd := kernel.Kzalloc[CacheDetail](cur.Machine(), "auth.unix.ip", kernel.GFP_KERNEL)
@@ -660,6 +679,8 @@ func ipMapCacheDestroy(cur *kernel.Task, sn *SunrpcNet) {
 }
 
 // unixGidCacheCreate makes the group cache of a network namespace; -ENOMEM. May sleep.
+//
+// Differs: as ipMapCacheCreate.
 //
 // C: unix_gid_cache_create, net/sunrpc/svcauth_unix.c
 func unixGidCacheCreate(cur *kernel.Task, rpc *Sunrpc, sn *SunrpcNet) int {

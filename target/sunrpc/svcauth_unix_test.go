@@ -260,6 +260,8 @@ func TestSetClient(t *testing.T) {
 			[]uint32{7, 8, 9}},
 		{"no groups", sock.LoopbackAddr(sock.AF_INET, 1), 1, nil, groups(ClientNoHelper), false, SVC_OK, "localhost",
 			[]uint32{5}},
+		{"groups of a stranger", sock.LoopbackAddr(sock.AF_INET, 1), 1, nil, groups(ClientUnknown), false, SVC_OK,
+			"localhost", []uint32{}},
 		{"groups unanswered", sock.LoopbackAddr(sock.AF_INET, 1), 1, nil, groups(ClientLater), false, SVC_CLOSE,
 			"localhost", []uint32{5}},
 	} {
@@ -535,6 +537,88 @@ func TestExpiredEntryWithWaiter(t *testing.T) {
 		CacheCleanDeferred(cur, w.serv)
 		if revisited != 2 || given != 1 {
 			t.Errorf("%d revisited, %d given up", revisited, given)
+		}
+		w.exit(cur)
+	})
+}
+
+// With nobody to ask, the credential's own groups hold, and the next who comes asks again two minutes later.
+func TestGroupsWithoutHelper(t *testing.T) {
+	inSim(t, 1, kernel.Options{HangAfter: 10000 * kernel.HZ}, func(cur *kernel.Task) {
+		w := bootAuth(cur)
+		for range 2 {
+			if got := w.login(cur, w.rqst); got != SVC_OK || !slices.Equal(w.rqst.RqCred.CrGroupInfo.Gids, []uint32{5}) {
+				t.Errorf("login: %d, groups %v", got, w.rqst.RqCred.CrGroupInfo.Gids)
+			}
+			SvcAuthorise(w.rqst)
+			cd := w.rpc.SunrpcNet(w.net).UnixGidCache
+			now := secondsSinceBoot(cur.Machine())
+			for _, h := range cd.Entries.Peek() {
+				negative, left := h.Flags.Peek(CACHE_NEGATIVE), h.ExpiryTime.Peek()-now
+				if !negative || left > CACHE_NEW_EXPIRY {
+					t.Errorf("the entry: negative %t, %d seconds left", negative, left)
+				}
+			}
+			kernel.Msleep(cur, (CACHE_NEW_EXPIRY+2)*1000)
+		}
+		w.exit(cur)
+	})
+}
+
+// That there is nobody to ask comes before that an entry has been taken out meanwhile: the peer is refused at once and
+// keeps its connection.
+func TestCleanedEntryWithoutHelper(t *testing.T) {
+	for _, tc := range []struct {
+		verdict ClientVerdict
+		want    int
+	}{{ClientNoHelper, -kernel.ENOENT}, {ClientKnown, -kernel.ETIMEDOUT}} {
+		inSim(t, 1, kernel.Options{}, func(cur *kernel.Task) {
+			w := bootAuth(cur)
+			w.rpc.Svcauth.ClientPolicy = func(*sock.Net, string, [16]byte) (string, ClientVerdict) {
+				return "dom", tc.verdict
+			}
+			w.rpc.Svcauth.GroupPolicy = func(*sock.Net, uint32) ([]uint32, ClientVerdict) { return nil, tc.verdict }
+			sn := w.rpc.SunrpcNet(w.net)
+			im, ug := ipMapLookup(cur, sn.IPMapCache, "nfsd", [16]byte{1}), unixGidLookup(cur, sn.UnixGidCache, 7)
+			CachePurge(cur, sn.IPMapCache)
+			CachePurge(cur, sn.UnixGidCache)
+			if got := CacheCheck(cur, sn.IPMapCache, &im.H, &w.rqst.RqChandle); got != tc.want {
+				t.Errorf("verdict %d, client: %d, want %d", tc.verdict, got, tc.want)
+			}
+			if got := CacheCheck(cur, sn.UnixGidCache, &ug.H, &w.rqst.RqChandle); got != tc.want {
+				t.Errorf("verdict %d, groups: %d, want %d", tc.verdict, got, tc.want)
+			}
+			w.exit(cur)
+		})
+	}
+}
+
+func TestAnswersThatAreNone(t *testing.T) {
+	inSim(t, 1, kernel.Options{}, func(cur *kernel.Task) {
+		w := bootAuth(cur)
+		client := func(class string, expiry int64) int {
+			return IPMapUpdate(cur, w.rpc, w.net, class, [16]byte{}, "dom", expiry)
+		}
+		groups := func(gids []uint32, expiry int64) int {
+			return UnixGidUpdate(cur, w.rpc, w.net, 7, gids, expiry)
+		}
+		for _, tc := range []struct {
+			name string
+			got  int
+			want int
+		}{
+			{"class", client("seven77", 9), 0},
+			{"no class", client("", 9), -kernel.EINVAL},
+			{"long class", client("eight888", 9), -kernel.EINVAL},
+			{"client without an end", client("nfsd", 0), -kernel.EINVAL},
+			{"groups", groups(make([]uint32, gidMax), 9), 0},
+			{"too many groups", groups(make([]uint32, gidMax+1), 9), -kernel.EINVAL},
+			{"no such group", groups([]uint32{1, ^uint32(0)}, 9), -kernel.EINVAL},
+			{"groups without an end", groups(nil, 0), -kernel.EINVAL},
+		} {
+			if tc.got != tc.want {
+				t.Errorf("%s: %d, want %d", tc.name, tc.got, tc.want)
+			}
 		}
 		w.exit(cur)
 	})
