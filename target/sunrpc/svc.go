@@ -666,9 +666,6 @@ func svcCreate(_ *kernel.Task, rpc *Sunrpc, prog *SvcProgram, bufsize, npools ui
 		pool.SpLock.Init(o, "sp_lock")
 		pool.SpFlags.Init(o, "sp_flags", spFlagNames)
 	}
-	if serv.SvShutdown == nil && svcUsesRpcbind(serv) {
-		serv.SvShutdown = SvcRpcbCleanup
-	}
 	return serv
 }
 
@@ -687,8 +684,8 @@ func svcFreePools(serv *SvcServ) {
 }
 
 // SvcCreate makes a service with one pool, whose threads its owner starts by hand; nil if there is no memory.
-// shutdown is the last step of SvcShutdownNet; nil means SvcRpcbCleanup if the service uses rpcbind, else nothing. The
-// service mutex is held; sleeps.
+// shutdown is the last step of SvcShutdownNet, nil for none: whoever calls SvcBind passes SvcRpcbCleanup, or a step
+// that calls it. The service mutex is held; sleeps.
 //
 // C: svc_create, net/sunrpc/svc.c
 func SvcCreate(cur *kernel.Task, rpc *Sunrpc, prog *SvcProgram, bufsize uint32,
@@ -756,6 +753,8 @@ func SvcDestroy(cur *kernel.Task, serv *SvcServ) {
 // svcInitBuffer allocates the pages for requests of up to size bytes and their replies; false if that fails half-way.
 // A back channel service works in the buffers of its rpc_rqsts.
 //
+// Differs: memory belongs to no node; RqPages has room for the pages of this service, where C has it for the largest.
+//
 // C: svc_init_buffer, net/sunrpc/svc.c
 func svcInitBuffer(_ *kernel.Task, rqstp *SvcRqst, size uint32) bool {
 	if SvcIsBackchannel(rqstp) {
@@ -792,6 +791,8 @@ func svcReleaseBuffer(rqstp *SvcRqst) {
 
 // SvcPrepareThread makes what a thread of the pool needs and puts it on the pool's list, busy; the caller starts the
 // thread and stores its RqTask before it runs. -ENOMEM: nothing is left behind. The service mutex is held; sleeps.
+//
+// Differs: memory belongs to no node.
 //
 // C: svc_prepare_thread, net/sunrpc/svc.c
 func SvcPrepareThread(cur *kernel.Task, serv *SvcServ, pool *SvcPool, node int) (*SvcRqst, int) {
@@ -951,6 +952,8 @@ func SvcSetNumThreads(cur *kernel.Task, serv *SvcServ, pool *SvcPool, nrservs in
 // SvcExitThread frees what SvcPrepareThread made and drops the thread's reference to the service. It is called by
 // the thread as its last act, or by whoever stopped it; nobody uses rqstp any more, except readers of the pool's
 // list, for whom it lives on for a grace period. The service mutex is held, by a stopper for its thread; sleeps.
+//
+// Differs: rq_auth_data is not freed, since neither of the flavours here allocates it.
 //
 // C: svc_exit_thread, net/sunrpc/svc.c
 func SvcExitThread(cur *kernel.Task, rqstp *SvcRqst) {

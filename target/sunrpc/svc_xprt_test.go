@@ -452,3 +452,17 @@ func TestAgeingAgainstShutdown(t *testing.T) {
 		}
 	})
 }
+
+// A service that rpcbind knows has a step for its end only if its maker gives it one.
+func TestNoShutdownUnasked(t *testing.T) {
+	inSim(t, 1, kernel.Options{}, func(cur *kernel.Task) {
+		rpc, prog := New(cur, cur.Machine()), sockProgram()
+		prog.PgVers[1].VsHidden = false
+		serv := SvcCreate(cur, rpc, prog, PAGE_SIZE, nil)
+		if serv.SvShutdown != nil {
+			t.Error("the service has a step that nobody gave it")
+		}
+		SvcDestroy(cur, serv)
+		rpc.Exit(cur)
+	})
+}
