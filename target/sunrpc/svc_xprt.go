@@ -597,7 +597,7 @@ func svcGetNextXprt(cur *kernel.Task, rqstp *SvcRqst, timeout kernel.Jiffies) (*
 	if rqstShouldSleep(cur, rqstp) {
 		timeLeft = kernel.ScheduleTimeout(cur, timeout)
 	} else {
-		cur.SetCurrentState(kernel.TASK_RUNNING)
+		cur.SetCurrentStateRelaxed(kernel.TASK_RUNNING)
 	}
 	kernel.TryToFreeze(cur)
 

@@ -159,11 +159,7 @@ func svcOneSockName(svsk *SvcSock, remaining int) (string, int) {
 	case sock.PF_INET:
 		line = fmt.Sprintf("ipv4 %s %s %d\n", proto, sin.Host(), sin.Port)
 	case sock.PF_INET6:
-		host := ""
-		for i := 0; i < 16; i += 2 {
-			host += fmt.Sprintf(":%04x", binary.BigEndian.Uint16(sin.IP[i:]))
-		}
-		line = fmt.Sprintf("ipv6 %s %s %d\n", proto, host[1:], sin.Port)
+		line = fmt.Sprintf("ipv6 %s %s %d\n", proto, svcHost6(&sin), sin.Port)
 	default:
 		line = fmt.Sprintf("*unknown-%d*\n", sin.Family)
 	}
@@ -171,6 +167,17 @@ func svcOneSockName(svsk *SvcSock, remaining int) (string, int) {
 		return "", -kernel.ENAMETOOLONG
 	}
 	return line, len(line)
+}
+
+// svcHost6 is an IPv6 address as the kernel prints it: eight groups of four digits.
+//
+// C: ip6_string, lib/vsprintf.c
+func svcHost6(sin *SockAddr) string {
+	host := ""
+	for i := 0; i < 16; i += 2 {
+		host += fmt.Sprintf(":%04x", binary.BigEndian.Uint16(sin.IP[i:]))
+	}
+	return host[1:]
 }
 
 // svcRecvfrom reads up to the bytes that iov has room for from a stream. XPT_DATA is cleared first, so that what
@@ -204,6 +211,8 @@ func svcPartialRecvfrom(rqstp *SvcRqst, svsk *SvcSock, pages []*kernel.Page, wan
 
 // svcSockSetbufsize sizes the socket's buffers, in bytes; each becomes twice what is asked for. It calls the socket's
 // write space callback. Process context.
+//
+// Differs: the doubling does not wrap round at 4 GB, which takes some thousands of threads.
 //
 // C: svc_sock_setbufsize, net/sunrpc/svcsock.c
 func svcSockSetbufsize(so *sock.Sock, snd, rcv uint32) {
@@ -287,6 +296,8 @@ func svcTcpHasWspace(xprt *SvcXprt) bool {
 
 // svcTcpWriteSpace is called when the peer took some of what was sent. Context as svcWriteSpace.
 //
+// Differs: C looks whether sk still has its struct socket as well, which is the same object here.
+//
 // C: svc_tcp_write_space, net/sunrpc/svcsock.c
 func svcTcpWriteSpace(sk *sock.Sock) {
 	if !sk.SkStreamIsWriteable() {
@@ -308,14 +319,14 @@ func svcTcpAdjustWspace(xprt *SvcXprt) {
 	}
 }
 
-// svcUdpGetDestAddress notes which of our addresses the datagram was sent to; false if its control message does not
-// say. The reply is sent from there.
+// svcUdpGetDestAddress notes which of our addresses the datagram was sent to, not which port; false if its control
+// message does not say. The reply is sent from there.
 //
 // C: svc_udp_get_dest_address, net/sunrpc/svcsock.c
 func svcUdpGetDestAddress(rqstp *SvcRqst, msg *sock.Msg) bool {
 	switch msg.To.Family {
 	case sock.AF_INET, sock.AF_INET6:
-		rqstp.RqDaddr = msg.To
+		rqstp.RqDaddr = msg.To.WithPort(rqstp.RqDaddr.Port)
 		return true
 	}
 	return false
@@ -599,10 +610,11 @@ func svcTcpAccept(cur *kernel.Task, c *svcSockClasses, xprt *SvcXprt) *SvcXprt {
 		return nil
 	}
 	SvcXprtSetRemote(&newsvsk.SvcXprt, sin)
-	if sin, err = newsock.GetSockName(); err < 0 {
-		sin = SockAddr{}
+	local, err := newsock.GetSockName()
+	if err < 0 {
+		local = SockAddr{Family: sin.Family}
 	}
-	SvcXprtSetLocal(&newsvsk.SvcXprt, sin)
+	SvcXprtSetLocal(&newsvsk.SvcXprt, local)
 
 	if newsock.IsLoopback() {
 		newsvsk.XptFlags.SetBit(XPT_LOCAL)
@@ -1019,6 +1031,8 @@ func svcSockClassesOf(rpc *Sunrpc) *svcSockClasses {
 // svcTcpInit makes a stream socket ours, as a listener or as a connection by its state. A connection that died before
 // its callbacks were ours is closed at once.
 //
+// Differs: SkPages has as many entries as a record of this service fills, where C has as many as the largest can.
+//
 // C: svc_tcp_init, net/sunrpc/svcsock.c
 func svcTcpInit(class *SvcXprtClass, svsk *SvcSock, serv *SvcServ) {
 	sk := svsk.SkSock
@@ -1103,11 +1117,12 @@ func SvcAlienSock(net *sock.Net, so *sock.Sock) bool { return so.Net() != net }
 
 // SvcAddsock gives a service a socket that somebody else made: a bound datagram socket or a listener. Returns its name
 // and the name's length, -ENAMETOOLONG if that exceeds size bytes although the socket is in service; -EAFNOSUPPORT,
-// -EPROTONOSUPPORT, -EISCONN, -ENOENT, -ENOMEM or what rpcbind says, and then the socket is still the caller's. The
-// service mutex is held.
+// -EPROTONOSUPPORT, -EISCONN, -ENOENT, -ENOMEM or what rpcbind says, and then the socket is still the caller's. A
+// datagram socket may have a peer. The service mutex is held.
 //
-// Differs: takes the socket where C takes the number of an open file (no files here); holds a reference while it
-// spells the name, which C does without (ours, as in SvcCreateXprt).
+// Differs: takes the socket where C takes the number of an open file (no files here), and tells by its state whether
+// it was ever connected: one whose connection has been reset passes; looks the classes up, which C has as static
+// variables; holds a reference while it spells the name, which C does without (ours, as in SvcCreateXprt).
 //
 // C: svc_addsock, net/sunrpc/svcsock.c
 func SvcAddsock(cur *kernel.Task, serv *SvcServ, so *sock.Sock, size int) (string, int) {
@@ -1117,8 +1132,10 @@ func SvcAddsock(cur *kernel.Task, serv *SvcServ, so *sock.Sock, size int) (strin
 	if so.SkProtocol != IPPROTO_TCP && so.SkProtocol != IPPROTO_UDP {
 		return "", -kernel.EPROTONOSUPPORT
 	}
-	if _, err := so.GetPeerName(); err == 0 {
-		return "", -kernel.EISCONN
+	if so.SkType == sock.SOCK_STREAM {
+		if state := so.SkState.Read(); state != sock.TCP_CLOSE && state != sock.TCP_LISTEN {
+			return "", -kernel.EISCONN
+		}
 	}
 	c := svcSockClassesOf(serv.SvRpc)
 	if c == nil || !TryModuleGet(serv.SvRpc.Module) {
@@ -1219,6 +1236,8 @@ func svcSockFree(xprt *SvcXprt) {
 
 // svcBcCreateSocket makes the place holder transport of a back channel and tells the service, which serves its own
 // list of requests from then on. -EINVAL, -ENOMEM.
+//
+// Differs: notes that there is a back channel, where 3.19 points to the place holder (d4b09acf924b).
 //
 // C: svc_bc_create_socket, net/sunrpc/svcsock.c
 func svcBcCreateSocket(cur *kernel.Task, c *svcSockClasses, serv *SvcServ, protocol int,

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -557,6 +558,51 @@ func TestAddsockAndNames(t *testing.T) {
 		c.Close()
 		w.stop(cur)
 	})
+}
+
+// A datagram socket may have a peer, a connection is refused.
+func TestAddsockWithPeer(t *testing.T) {
+	sockRuns(t, 5, func(t *testing.T, cur *kernel.Task, net *sock.Net, _ *choosertest.Random) {
+		w := bootSock(t, cur, net)
+		to := w.add(cur, "tcp", sock.AF_INET)
+		for _, tc := range []struct {
+			typ, proto int
+			want       string
+			errno      int
+		}{
+			{sock.SOCK_DGRAM, IPPROTO_UDP, "ipv4 udp", 0},
+			{sock.SOCK_STREAM, IPPROTO_TCP, "", -kernel.EISCONN},
+		} {
+			so, err := sock.Create(cur, net, sock.AF_INET, tc.typ, tc.proto)
+			if err != 0 {
+				t.Fatalf("Create: %s", kernel.ErrName(err))
+			}
+			so.Bind(sock.LoopbackAddr(sock.AF_INET, 0))
+			if err = so.Connect(cur, to); err != 0 {
+				t.Fatalf("Connect: %s", kernel.ErrName(err))
+			}
+			name, n := SvcAddsock(cur, w.serv, so, 100)
+			if !strings.HasPrefix(name, tc.want) || min(n, 0) != tc.errno {
+				t.Errorf("protocol %d: %q, %s", tc.proto, name, kernel.ErrName(n))
+			}
+			if n < 0 {
+				so.Release()
+			}
+		}
+		w.stop(cur)
+	})
+}
+
+// A datagram says to which of our addresses it was sent; the port is what it was.
+func TestDestAddress(t *testing.T) {
+	rqstp := &SvcRqst{RqDaddr: sock.Addr4(192, 0, 2, 1, 4045)}
+	if !svcUdpGetDestAddress(rqstp, &sock.Msg{To: sock.Addr4(192, 0, 2, 2, 111)}) ||
+		rqstp.RqDaddr != sock.Addr4(192, 0, 2, 2, 4045) {
+		t.Errorf("sent to %v", rqstp.RqDaddr)
+	}
+	if svcUdpGetDestAddress(rqstp, &sock.Msg{}) || rqstp.RqDaddr != sock.Addr4(192, 0, 2, 2, 4045) {
+		t.Errorf("sent to nowhere: %v", rqstp.RqDaddr)
+	}
 }
 
 // Every fallible step on the way to a socket, failing once: an error that leaves nothing behind, or success.
