@@ -137,6 +137,8 @@ func CacheGet(h *CacheHead) *CacheHead {
 // CachePut drops a reference and frees the entry with the last one. Process context, no lock that the entry's own
 // references need.
 //
+// Differs: nobody need be told when to clean next.
+//
 // C: cache_put, include/linux/sunrpc/cache.h
 func CachePut(h *CacheHead, cd *CacheDetail) {
 	h.Ref.Put(func() { cd.CachePut(h) })
@@ -211,6 +213,8 @@ func cacheFreshLocked(cd *CacheDetail, h *CacheHead, expiry int64) {
 }
 
 // cacheFreshUnlocked ends the wait for an answer to h. No lock is held; may sleep in the revisits.
+//
+// Differs: there is no queue from which the question is taken back (cache_dequeue): who asks the helper hands it over.
 //
 // C: cache_fresh_unlocked, net/sunrpc/cache.c
 func cacheFreshUnlocked(cur *kernel.Task, h *CacheHead, cd *CacheDetail) {
@@ -341,6 +345,8 @@ func cacheWantsRefresh(cd *CacheDetail, h *CacheHead) bool {
 }
 
 // SunrpcInitCacheDetail makes cd an empty cache; its functions have been set.
+//
+// Differs: there is no list of all caches, and no cleaner to start (see CacheState).
 //
 // C: sunrpc_init_cache_detail, net/sunrpc/cache.c
 func SunrpcInitCacheDetail(rpc *Sunrpc, net *sock.Net, cd *CacheDetail, name string) {
@@ -507,7 +513,7 @@ func cacheDeferReq(cur *kernel.Task, cd *CacheDetail, req *CacheReq, item *Cache
 	return true
 }
 
-// cacheRevisitRequest lets all who wait for item go on, the one that came last first of all.
+// cacheRevisitRequest lets all who wait for item go on, in the order in which they came.
 //
 // C: cache_revisit_request, net/sunrpc/cache.c
 func cacheRevisitRequest(cur *kernel.Task, cd *CacheDetail, item *CacheHead) {

@@ -110,6 +110,10 @@ func sockAddrIn6(a SockAddr) ([16]byte, bool) {
 }
 
 // init readies what C initialises statically, and knows the flavours null and unix.
+//
+// Differs: the two have no owner, where C counts each request in the module that the service pins anyhow.
+//
+// C: authtab, net/sunrpc/svcauth.c
 func (s *SvcauthState) init(rpc *Sunrpc) {
 	s.AuthtabLock.Init(&rpc.Obj, "authtab_lock")
 	s.AuthDomainLock.Init(&rpc.Obj, "auth_domain_lock")
@@ -156,7 +160,6 @@ func SvcAuthenticate(cur *kernel.Task, rqstp *SvcRqst, authp *uint32) int {
 	s.AuthtabLock.Unlock()
 
 	rqstp.RqAuthSlack = 0
-	rqstp.RqCred = SvcCred{}
 
 	rqstp.RqAuthop = aops
 	return aops.Accept(cur, rqstp, authp)
@@ -228,6 +231,8 @@ func AuthDomainPut(rpc *Sunrpc, dom *AuthDomain) {
 
 // AuthDomainLookup returns the domain of that name with a reference. If there is none, fresh (which may be nil) goes
 // into the table and is returned.
+//
+// Differs: the table is one list.
 //
 // C: auth_domain_lookup, net/sunrpc/svcauth.c
 func AuthDomainLookup(rpc *Sunrpc, name string, fresh *AuthDomain) *AuthDomain {

@@ -670,6 +670,8 @@ func ipMapCacheCreate(cur *kernel.Task, rpc *Sunrpc, sn *SunrpcNet) int {
 
 // ipMapCacheDestroy empties and frees the address cache. No service runs in the namespace any more.
 //
+// Differs: is done after one purge; C purges again as it takes the cache off the list of all.
+//
 // C: ip_map_cache_destroy, net/sunrpc/svcauth_unix.c
 func ipMapCacheDestroy(cur *kernel.Task, sn *SunrpcNet) {
 	cd := sn.IPMapCache
@@ -700,6 +702,8 @@ func unixGidCacheCreate(cur *kernel.Task, rpc *Sunrpc, sn *SunrpcNet) int {
 }
 
 // unixGidCacheDestroy empties and frees the group cache. No service runs in the namespace any more.
+//
+// Differs: as ipMapCacheDestroy.
 //
 // C: unix_gid_cache_destroy, net/sunrpc/svcauth_unix.c
 func unixGidCacheDestroy(cur *kernel.Task, sn *SunrpcNet) {

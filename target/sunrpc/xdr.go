@@ -301,7 +301,7 @@ func SvcPutu32(iov *Kvec, val uint32) {
 // C: xdr_argsize_check, include/linux/sunrpc/svc.h
 func XdrArgsizeCheck(rqstp *SvcRqst, p XdrPtr) bool {
 	vec := &rqstp.RqArg.Head
-	return int64(p.Off) <= int64(vec.IovBase)+int64(vec.IovLen)
+	return p.Off >= vec.IovBase && int64(p.Off) <= int64(vec.IovBase)+int64(vec.IovLen)
 }
 
 // XdrRessizeCheck ends the reply head at p and is true if it still fits into one page.
@@ -576,6 +576,9 @@ func XdrInlineDecode(xdr *XdrStream, nbytes uint64) (XdrPtr, bool) {
 }
 
 // xdrCopyToScratch joins the rest of the current piece and the start of the next in the scratch buffer.
+//
+// Differs: 3.19 copies the rest of the piece even if that is more than was asked for, past the end of the scratch
+// buffer if need be, before it notices.
 //
 // C: xdr_copy_to_scratch, net/sunrpc/xdr.c
 func xdrCopyToScratch(xdr *XdrStream, nbytes uint64) (XdrPtr, bool) {
