@@ -26,6 +26,7 @@ var kinds = map[string]string{
 	"Atomic.Add": "atomic_add", "Atomic.Sub": "atomic_sub", "Atomic.AddReturn": "atomic_add_return",
 	"Atomic.DecAndTest": "atomic_dec_and_test",
 	"Kref.Get":          "kref_get", "Kref.Put": "kref_put", "Kref.Read": "kref_read", "Kref.PutMutex": "kref_put_mutex",
+	"Kref.PutLock":        "atomic_dec_and_lock",
 	"Machine.RcuReadLock": "rcu_read_lock", "Machine.RcuReadUnlock": "rcu_read_unlock", "KfreeRcu": "kfree_rcu",
 	"ListOf.AddRcu": "list_add_rcu", "ListOf.DelRcu": "list_del_rcu", "ListOf.FirstRcu": "list_for_each_entry_rcu",
 	"Machine.KthreadCreate": "kthread_create", "Machine.KthreadRun": "kthread_run", "KthreadStop": "kthread_stop",

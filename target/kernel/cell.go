@@ -532,6 +532,21 @@ func (k *Kref) PutMutex(cur *Task, mu *Mutex, release func()) bool {
 	return true
 }
 
+// PutLock is PutMutex with a spinlock. C: atomic_dec_and_lock, include/linux/spinlock.h
+//
+//go:norace
+func (k *Kref) PutLock(lock *Spinlock, release func()) bool {
+	if k.putUnlessLast() {
+		return false
+	}
+	lock.Lock()
+	if !k.Put(release) {
+		lock.Unlock()
+		return false
+	}
+	return true
+}
+
 // putUnlessLast drops a reference unless it is the last. C: atomic_add_unless(&kref.refcount, -1, 1).
 //
 //go:norace

@@ -214,19 +214,17 @@ func SvcAuthUnregister(rpc *Sunrpc, flavor uint32) {
 	s.AuthtabLock.Unlock()
 }
 
-// AuthDomainPut drops a reference to dom and frees it with the last one, under AuthDomainLock. Process context.
-//
-// Differs: the floor has no "decrement, and lock if that makes zero", so the lock is taken for every put.
+// AuthDomainPut drops a reference to dom and frees it with the last one, under AuthDomainLock, which only the last one
+// takes. Process context.
 //
 // C: auth_domain_put, net/sunrpc/svcauth.c
 func AuthDomainPut(rpc *Sunrpc, dom *AuthDomain) {
 	s := &rpc.Svcauth
-	s.AuthDomainLock.Lock()
-	dom.Ref.Put(func() {
+	dom.Ref.PutLock(&s.AuthDomainLock, func() {
 		s.AuthDomainTable.Del(&dom.Hash)
 		dom.Flavour.DomainRelease(dom)
+		s.AuthDomainLock.Unlock()
 	})
-	s.AuthDomainLock.Unlock()
 }
 
 // AuthDomainLookup returns the domain of that name with a reference. If there is none, fresh (which may be nil) goes
