@@ -34,7 +34,12 @@ type Owner struct {
 	Svid uint32
 }
 
-func (o Owner) String() string { return fmt.Sprintf("%s/%d", o.Host, o.Svid) }
+func (o Owner) String() string {
+	if o.Host == "" {
+		return "somebody"
+	}
+	return fmt.Sprintf("%s/%d", o.Host, o.Svid)
+}
 
 // Op is one request. Start and Len are octets; Len 0 is up to the end of the file.
 type Op struct {

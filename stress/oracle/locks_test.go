@@ -53,7 +53,8 @@ func (p *process) step(cur *kernel.Task) {
 			return
 		}
 		call.End(history.Denied, &history.Holder{
-			Owner: history.Owner{Host: "local", Svid: fl.FlPid}, Start: uint64(fl.FlStart), Len: length(fl.FlStart, fl.FlEnd),
+			Owner: history.Owner{Host: "local", Svid: fl.FlOwner.(uint32)}, Start: uint64(fl.FlStart),
+			Len:       length(fl.FlStart, fl.FlEnd),
 			Exclusive: fl.FlType == fs.F_WRLCK,
 		})
 	case 1, 2:

@@ -325,7 +325,9 @@ func (c *conformance) serve(ctx context.Context, l *lane, body func(context.Cont
 	select {
 	case at := <-ready:
 		if err = g.check(); err == nil {
-			err = body(ctx, &player{addr: endpoint(at), bound: true, peer: client, pace: Steady, files: g.files, ordered: l.kernel != ""}, g)
+			err = body(ctx, &player{
+				addr: endpoint(at), bound: true, peer: client, pace: Steady, files: g.files, ordered: l.kernel != "", lockd: g.lockd,
+			}, g)
 		}
 		cancel()
 		err = errors.Join(err, <-done)

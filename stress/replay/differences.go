@@ -34,7 +34,8 @@ type Difference struct {
 
 // AnswerInHex is an Answer in a data file. Spaces do not count. In reply and late, XID stands for the first word of the
 // request, XID+1 and XID+2 for the numbers after it, COOKIE for what an NLM request has as its cookie, length and
-// padding included; MARK at the beginning is the mark of a record on TCP, and nothing on UDP. 3*(00) is 000000.
+// padding included, LOCKD for the process id of the lockd thread; MARK at the beginning is the mark of a record on TCP,
+// and nothing on UDP. 3*(00) is 000000.
 type AnswerInHex struct {
 	Reply string   `json:"reply,omitempty"` // "" is none, "*" whatever it is
 	Conn  string   `json:"conn"`
@@ -95,26 +96,26 @@ func (x *Difference) Explains(c *Case, kernel string, got Answer) bool {
 	if x.Answer.Reply == anything {
 		want.Reply = got.Reply
 	} else {
-		want.Reply, err1 = c.fillIn(kernel, x.Answer.Reply)
+		want.Reply, err1 = c.fillIn(kernel, got.Lockd, x.Answer.Reply)
 	}
-	want.Late, err2 = c.fillIn(kernel, x.Answer.Late)
-	return err1 == nil && err2 == nil && c.Takes[kernel].masked(want).Equal(got)
+	want.Late, err2 = c.fillIn(kernel, got.Lockd, x.Answer.Late)
+	return err1 == nil && err2 == nil && want.Equal(got)
 }
 
 // equal reports whether got is what this kernel did.
 func (t *Take) equal(got Answer) bool { return t.Want.Equal(t.masked(got)) }
 
-// masked is an answer without what the server chooses by itself.
+// masked is an answer without what the server chooses by itself, wherever the kernel's had that.
 func (t *Take) masked(a Answer) Answer {
-	a.Reply = t.mask(a.Reply)
+	a.Reply = t.mask(a.Reply, a.Lockd)
 	return a
 }
 
 // repeated is a part of an answer that comes several times.
 var repeated = regexp.MustCompile(`\b([0-9]{1,4})\*\(([0-9a-f ]*)\)`)
 
-// fillIn makes octets of an answer, with what it takes from the request of a kernel.
-func (c *Case) fillIn(kernel, s string) ([]byte, error) {
+// fillIn makes octets of an answer, with what it takes from the request of a kernel and from the server.
+func (c *Case) fillIn(kernel string, lockd uint32, s string) ([]byte, error) {
 	request := bytes.Join(c.Takes[kernel].Writes, nil)
 	if !c.UDP {
 		request = request[min(4, len(request)):]
@@ -125,6 +126,7 @@ func (c *Case) fillIn(kernel, s string) ([]byte, error) {
 		return strings.Repeat(m[2], n)
 	})
 	s = strings.ReplaceAll(s, " ", "")
+	s = strings.ReplaceAll(s, "LOCKD", fmt.Sprintf("%08x", lockd))
 	if h, ok := parseCall(request); ok {
 		n := min(4+(int(h.word(0))+3)/4*4, len(h.args))
 		s = strings.ReplaceAll(s, "COOKIE", hex.EncodeToString(h.args[:max(n, 0)]))

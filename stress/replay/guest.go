@@ -21,6 +21,7 @@ type guest struct {
 	files   map[string]string // handles as they were recorded, in hex, by name
 	changes []change          // what happened to the mount in the course of the recording, in order
 	seen    int               // DELEGRETURN calls that were reported
+	lockd   uint32            // process id of its lockd thread, when it is up
 }
 
 // change is what an application did before a case was recorded.
@@ -178,10 +179,11 @@ func delegation(fh, stateid string) (server.Delegation, error) {
 	return server.Delegation{Fh: b, Stateid: [16]byte(id)}, nil
 }
 
-// check compares the handles of the server with the recorded ones.
+// check compares the handles of the server, which is up now, with the recorded ones.
 func (g *guest) check() error {
 	var err error
 	ask := g.config.Handle.Do(func(w *server.World) {
+		g.lockd = w.Lockd.NlmsvcTask.Pid()
 		for name, fh := range g.files {
 			if name == "root" {
 				name = ""

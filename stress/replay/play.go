@@ -66,6 +66,7 @@ type player struct {
 	peer  *peer                // the client's own services; nil: nobody listens
 	pace  Pace
 	files map[string]string // handles in hex by name, to know them in calls
+	lockd uint32            // process id of the server's lockd thread
 	// ordered says that cases cannot be played twice, and that none of them is answered behind the call that follows it:
 	// if that call is answered first, there is no answer to be waited for.
 	ordered bool
@@ -186,7 +187,7 @@ func (p *player) send(c *Case, t *Take, conn net.Conn) error {
 // reply reads until the connection ends or nothing more comes. If a kernel left it at what has come so far, and the
 // next thing is a call of ours, then the answer to that call shows what else the server had to say.
 func (p *player) reply(c *Case, conn net.Conn) Answer {
-	a := Answer{Conn: "open"}
+	a := Answer{Conn: "open", Lockd: p.lockd}
 	wait := p.pace.Quiet
 	if c.any(func(a Answer) bool { return len(a.Reply) > 0 || a.Conn == "closed" }) {
 		wait = p.pace.First
@@ -206,7 +207,7 @@ func (p *player) reply(c *Case, conn net.Conn) Answer {
 			return a
 		}
 		wait = p.pace.First
-		if c.stops(a.Reply) {
+		if c.stops(a) {
 			if c.probed() {
 				return a
 			}
@@ -259,7 +260,7 @@ func (p *player) calls(c *Case, reply []byte, heard int) []string {
 	var lists [][]string
 	most := 0
 	for _, t := range c.Takes {
-		if bytes.Equal(t.Want.Reply, t.mask(reply)) {
+		if bytes.Equal(t.Want.Reply, t.mask(reply, p.lockd)) {
 			lists = append(lists, t.Want.Calls)
 			most = max(most, len(t.Want.Calls))
 		}
@@ -312,10 +313,11 @@ func (c *Case) probed() bool {
 
 // stops reports whether what has come may be all: some kernel left it at that, or there are as many whole records as
 // any kernel sent.
-func (c *Case) stops(got []byte) bool {
+func (c *Case) stops(a Answer) bool {
+	got := a.Reply
 	most := 1
 	for _, t := range c.Takes {
-		if bytes.Equal(t.Want.Reply, t.mask(got)) && t.Want.Conn != "closed" {
+		if bytes.Equal(t.Want.Reply, t.mask(got, a.Lockd)) && t.Want.Conn != "closed" {
 			return true
 		}
 		n, _ := records(t.Want.Reply)

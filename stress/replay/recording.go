@@ -7,6 +7,7 @@ package replay
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,7 @@ type Answer struct {
 	Late     []byte   // octets that came between that call and its answer
 	Calls    []string // what the server itself then called at the client, as [Call.String] has it; nil if nobody looked
 	Returned []string // delegations that the client gave back to its server: file id and stateid
+	Lockd    uint32   // process id of the server's lockd thread; 0 in what was recorded
 }
 
 func (a Answer) String() string {
@@ -65,8 +67,8 @@ func (a Answer) Equal(b Answer) bool {
 // Take is what one kernel was sent in a case, and what it did.
 type Take struct {
 	Writes   [][]byte
-	Want     Answer // volatile octets are zero
-	Volatile []int  // where four octets of the reply are the server's own choice
+	Want     Answer // volatile octets are lockdPid
+	Volatile []int  // where in the reply the process id of the lockd thread is
 }
 
 // Case is a request that every kernel got.
@@ -164,6 +166,7 @@ func (r *Recording) cases(file string, records []record) ([]*Case, error) {
 	for kernel, version := range r.Versions {
 		short[version] = kernel
 	}
+	pids := map[string]uint32{}
 	var list []*Case
 	byName := map[string]*Case{}
 	for _, v := range records {
@@ -178,6 +181,9 @@ func (r *Recording) cases(file string, records []record) ([]*Case, error) {
 			return nil, fmt.Errorf("%s: %s: kernel %q is not described, or recorded twice", file, v.Name, v.Kernel)
 		}
 		take, err := v.take(r.guests[kernel][v.Setup])
+		if err == nil {
+			err = take.maskRecorded(pids, kernel)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", file, v.Name, err)
 		}
@@ -277,7 +283,6 @@ func (r *record) take(vars guestVars) (*Take, error) {
 	for _, v := range r.Volatile {
 		t.Volatile = append(t.Volatile, v.Off)
 	}
-	t.Want.Reply = t.mask(t.Want.Reply)
 	if r.Setup == "main" || r.Callbacks != nil {
 		t.Want.Calls = []string{}
 	}
@@ -292,15 +297,36 @@ func (r *record) take(vars guestVars) (*Take, error) {
 	return t, errors.Join(errs...)
 }
 
-// mask makes the octets zero that the server chooses by itself.
-func (t *Take) mask(reply []byte) []byte {
+// lockdPid stands for the process id of a server's lockd thread, which no two servers have in common.
+const lockdPid = 0x50494421
+
+// mask puts lockdPid where the process id of the lockd thread has to be, and is.
+func (t *Take) mask(reply []byte, pid uint32) []byte {
 	reply = slices.Clone(reply)
 	for _, off := range t.Volatile {
-		if off+4 <= len(reply) {
-			clear(reply[off : off+4])
+		if off+4 <= len(reply) && binary.BigEndian.Uint32(reply[off:]) == pid {
+			binary.BigEndian.PutUint32(reply[off:], lockdPid)
 		}
 	}
 	return reply
+}
+
+// maskRecorded is mask for what was recorded: pids are what the lockd threads of the kernels had so far.
+func (t *Take) maskRecorded(pids map[string]uint32, kernel string) error {
+	for _, off := range t.Volatile {
+		if off+4 > len(t.Want.Reply) {
+			return fmt.Errorf("the reply of %s has no process id at octet %d", kernel, off)
+		}
+		pid := binary.BigEndian.Uint32(t.Want.Reply[off:])
+		if pids[kernel] == 0 {
+			pids[kernel] = pid
+		}
+		if pid != pids[kernel] {
+			return fmt.Errorf("lockd of %s is process %d here, and %d elsewhere", kernel, pid, pids[kernel])
+		}
+	}
+	t.Want.Reply = t.mask(t.Want.Reply, pids[kernel])
+	return nil
 }
 
 // fate forgets how a connection was closed: whether its end is a FIN or a RST depends on when the octets that were

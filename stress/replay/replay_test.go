@@ -275,13 +275,40 @@ func TestExplains(t *testing.T) {
 	}
 }
 
-// TestFillIn takes a cookie from a request.
+// TestLockdPid: where a kernel named its lockd thread the server has to name its own, and no other number will do; the
+// kernel itself has one number everywhere.
+func TestLockdPid(t *testing.T) {
+	take := func(pid uint32) *Take { return &Take{Want: Answer{Reply: words(1, pid, pid)}, Volatile: []int{4}} }
+	recorded, pids := take(124), map[string]uint32{}
+	if err := recorded.maskRecorded(pids, "6.1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		reply []byte
+		equal bool
+	}{
+		{words(1, 7, 124), true}, {words(1, 124, 124), false}, {words(1, 8, 124), false}, {words(1, 0, 124), false},
+		{words(1, 7, 7), false}, {words(1), false},
+	} {
+		if got := recorded.equal(Answer{Reply: test.reply, Lockd: 7}); got != test.equal {
+			t.Errorf("%x of process 7: equal %t", test.reply, got)
+		}
+	}
+	if err := take(124).maskRecorded(pids, "6.1"); err != nil {
+		t.Error(err)
+	}
+	if err := take(125).maskRecorded(pids, "6.1"); err == nil {
+		t.Error("a kernel with two lockd threads is taken")
+	}
+}
+
+// TestFillIn takes a cookie from a request, and a process id from the server.
 func TestFillIn(t *testing.T) {
 	request := words(7, 0, 2, nlmProgram, 4, 1, 0, 0, 0, 0, 5)
 	request = append(request, "12345\x00\x00\x00rest"...)
 	c := &Case{UDP: true, Takes: map[string]*Take{"6.1": {Writes: [][]byte{request}}}}
-	got, err := c.fillIn("6.1", "MARK XID XID+2 COOKIE 00000004")
-	want := append(words(7, 9, 5), "12345\x00\x00\x00\x00\x00\x00\x04"...)
+	got, err := c.fillIn("6.1", 0x7c, "MARK XID XID+2 COOKIE 00000004 LOCKD")
+	want := append(words(7, 9, 5), "12345\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x7c"...)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%x, %v, want %x", got, err, want)
 	}

@@ -275,6 +275,8 @@ type locker struct {
 	called  bool               // over UDP: what it waits for has been granted
 	tested  *wire.Nlm4_testres // over UDP: what the last TEST_RES call has said
 
+	holderPid int32 // process that lockd names when it has got the lock in the way
+
 	lock  kernel.Spinlock
 	want  *history.Op       // what it waits for or has; lock
 	ended bool              // the listener is to end; lock
@@ -669,9 +671,7 @@ func (c *locker) test(cur *kernel.Task, inode *fs.Inode) {
 		return
 	}
 	in := res.Test_stat.Holder()
-	call.End(st, &history.Holder{
-		Owner: history.Owner{Svid: uint32(in.Svid)}, Start: in.L_offset, Len: in.L_len, Exclusive: in.Exclusive,
-	})
+	call.End(st, &history.Holder{Start: in.L_offset, Len: in.L_len, Exclusive: in.Exclusive})
 }
 
 // release gives back the client's range of a file. It does not want it any more.

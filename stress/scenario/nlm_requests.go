@@ -43,6 +43,9 @@ var nlmRequests = &Scenario{
 		w.lockdUp(cur, w.Init)
 		w.endGrace(w.Init)
 		c := h.lockers[0]
+		if lockd := w.Lockd.NlmsvcTask; lockd != nil {
+			c.holderPid = int32(lockd.Pid())
+		}
 		c.spawn(cur, func(cur *kernel.Task) { c.rare(cur) })
 		if !early {
 			h.join(cur)
@@ -69,12 +72,12 @@ func (c *locker) rare(cur *kernel.Task) {
 		c.ask(cur, lockd.NLMPROC_FREE_ALL, &wire.Nlm4_notify{Name: c.name})
 	case askHolder:
 		c.want1(cur, a.lock(2, 5, true), granted)
-		c.holder(cur, a, b.lock(0, 3, false), true)
+		c.holder(cur, b.lock(0, 3, false), true)
 	case askHolderMsg:
 		c.want1(cur, a.lock(2, 5, true), granted)
-		c.holderMsg(cur, a, b.lock(0, 3, false), true)
+		c.holderMsg(cur, b.lock(0, 3, false), true)
 		c.want1(cur, b.lock(20, 0, false), granted)
-		c.holderMsg(cur, b, a.lock(22, 3, true), false)
+		c.holderMsg(cur, a.lock(22, 3, true), false)
 	case askReject:
 		c.want1(cur, a.lock(0, 10, true), granted)
 		c.want1(cur, b.waits(0, 10), wire.NLM4_BLOCKED)
@@ -172,15 +175,15 @@ func told(res *wire.Nlm4_testres) (wire.Nlm4_stats, *wire.Nlm4_holder) {
 	return st, res.Test_stat.Holder()
 }
 
-// holder asks for a lock that the first one of by is in the way of.
-func (c *locker) holder(cur *kernel.Task, by ownerOf, r rangeLock, exclusive bool) {
+// holder asks for a lock that another one, which may be exclusive, is in the way of.
+func (c *locker) holder(cur *kernel.Task, r rangeLock, exclusive bool) {
 	if st, in := c.testRange(cur, r); st != -1 {
-		c.judgeHolder(st, in, by, exclusive)
+		c.judgeHolder(st, in, exclusive)
 	}
 }
 
 // holderMsg is holder by TEST_MSG.
-func (c *locker) holderMsg(cur *kernel.Task, by ownerOf, r rangeLock, exclusive bool) {
+func (c *locker) holderMsg(cur *kernel.Task, r rangeLock, exclusive bool) {
 	c.tested = nil
 	c.ask(cur, lockd.NLMPROC_TEST_MSG, r.testargs())
 	if !c.pump(cur, c.wait, func() bool { return c.tested != nil }) {
@@ -188,11 +191,12 @@ func (c *locker) holderMsg(cur *kernel.Task, by ownerOf, r rangeLock, exclusive 
 		return
 	}
 	st, in := told(c.tested)
-	c.judgeHolder(st, in, by, exclusive)
+	c.judgeHolder(st, in, exclusive)
 }
 
-// judgeHolder holds what lockd says about the lock in the way against the one that is there.
-func (c *locker) judgeHolder(st wire.Nlm4_stats, in *wire.Nlm4_holder, by ownerOf, exclusive bool) {
+// judgeHolder holds what lockd says about the lock in the way against the one that is there: its range and type tell
+// which that is, for as its process lockd names its own thread.
+func (c *locker) judgeHolder(st wire.Nlm4_stats, in *wire.Nlm4_holder, exclusive bool) {
 	start, length := uint64(2), uint64(5)
 	if !exclusive {
 		start, length = 20, 0
@@ -200,7 +204,7 @@ func (c *locker) judgeHolder(st wire.Nlm4_stats, in *wire.Nlm4_holder, by ownerO
 	switch {
 	case st != wire.NLM4_DENIED:
 		c.complain("locks", "lockd does not see the lock that is in the way", fmt.Sprint(st))
-	case in.Svid != by.svid || in.Exclusive != exclusive || in.L_offset != start || in.L_len != length:
+	case in.Svid != c.holderPid || in.Exclusive != exclusive || in.L_offset != start || in.L_len != length:
 		c.complain("reply", "lockd names another lock than the one that is in the way", fmt.Sprintf("%+v", *in))
 	}
 }

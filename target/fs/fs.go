@@ -18,6 +18,10 @@ type FileLock struct {
 	FlFlags uint32
 	FlType  uint8
 	FlPid   uint32
+	// FlNspid is the process that put the lock into the list of its inode, 0 if it is in none; ILock.
+	//
+	// Differs: a number; C keeps a struct pid, which every namespace numbers by itself.
+	FlNspid uint32
 	FlFile  *File
 	FlStart int64
 	FlEnd   int64 // OFFSET_MAX: to the end of the file

@@ -94,8 +94,8 @@ func (inode *Inode) PeekLocks() []*FileLock {
 	var locks []*FileLock
 	for fl := inode.IFlock; fl != nil; fl = fl.FlNext {
 		locks = append(locks, &FileLock{
-			FlOwner: fl.FlOwner, FlFlags: fl.FlFlags, FlType: fl.FlType, FlPid: fl.FlPid, FlFile: fl.FlFile,
-			FlStart: fl.FlStart, FlEnd: fl.FlEnd, FlOps: fl.FlOps, FlLmops: fl.FlLmops,
+			FlOwner: fl.FlOwner, FlFlags: fl.FlFlags, FlType: fl.FlType, FlPid: fl.FlPid, FlNspid: fl.FlNspid,
+			FlFile: fl.FlFile, FlStart: fl.FlStart, FlEnd: fl.FlEnd, FlOps: fl.FlOps, FlLmops: fl.FlLmops,
 		})
 	}
 	return locks

@@ -210,12 +210,13 @@ func (v *VFS) locksWakeUpBlocks(blocker *FileLock) {
 	v.BlockedLockLock.Unlock()
 }
 
-// locksInsertLock puts fl into the list of its inode at pos. ILock is held.
+// locksInsertLock puts fl into the list of its inode at pos, on behalf of cur. ILock is held.
 //
-// Differs: keeps neither the list of all locks for /proc/locks nor the pid's namespace.
+// Differs: does not keep the list of all locks for /proc/locks.
 //
 // C: locks_insert_lock, fs/locks.c
-func locksInsertLock(pos **FileLock, fl *FileLock) {
+func locksInsertLock(cur *kernel.Task, pos **FileLock, fl *FileLock) {
+	fl.FlNspid = cur.Pid()
 	fl.FlNext = *pos
 	*pos = fl
 }
@@ -227,6 +228,7 @@ func (v *VFS) locksUnlinkLock(pos **FileLock) {
 	fl := *pos
 	*pos = fl.FlNext
 	fl.FlNext = nil
+	fl.FlNspid = 0
 	v.locksWakeUpBlocks(fl)
 }
 
@@ -256,7 +258,8 @@ func posixLocksConflict(caller, sys *FileLock) bool {
 	return locksOverlap(caller, sys) && locksConflict(caller, sys)
 }
 
-// PosixTestLock makes fl the first lock that is in its way; F_UNLCK is its type if there is none. Takes ILock.
+// PosixTestLock makes fl the first lock that is in its way; F_UNLCK is its type if there is none. FlPid then is the
+// process of this host that got the lock: for those of a remote client, its lock manager. Takes ILock.
 //
 // C: posix_test_lock, fs/locks.c
 func (v *VFS) PosixTestLock(filp *File, fl *FileLock) {
@@ -268,6 +271,9 @@ func (v *VFS) PosixTestLock(filp *File, fl *FileLock) {
 	}
 	if cfl != nil {
 		v.LocksCopyConflock(fl, cfl)
+		if cfl.FlNspid != 0 {
+			fl.FlPid = cfl.FlNspid
+		}
 	} else {
 		fl.FlType = F_UNLCK
 	}
@@ -305,6 +311,7 @@ func (v *VFS) posixLocksDeadlock(caller, blocker *FileLock) bool {
 // posixRequest is one run of __posix_lock_file.
 type posixRequest struct {
 	*VFS
+	cur     *kernel.Task
 	inode   *Inode
 	request *FileLock    // what is asked for; from the first lock on that it was merged with, that lock
 	fresh   [2]*FileLock // made in advance; nil: none left, or no memory
@@ -315,11 +322,11 @@ type posixRequest struct {
 	left, right *FileLock  // locks of another type that reach out of the request on that side
 }
 
-// posixLockInode is PosixLockFile on the inode.
+// posixLockInode is PosixLockFile on the inode. May sleep.
 //
 // C: __posix_lock_file, fs/locks.c
-func (v *VFS) posixLockInode(inode *Inode, request, conflock *FileLock) int {
-	r := posixRequest{VFS: v, inode: inode, request: request}
+func (v *VFS) posixLockInode(cur *kernel.Task, inode *Inode, request, conflock *FileLock) int {
+	r := posixRequest{VFS: v, cur: cur, inode: inode, request: request}
 	// Cutting a hole takes a second lock, and ILock does not let us wait for memory. To unlock everything takes none.
 	whole := request.FlType == F_UNLCK && request.FlStart == 0 && request.FlEnd == OFFSET_MAX
 	if request.FlFlags&FL_ACCESS == 0 && !whole {
@@ -395,12 +402,12 @@ func (r *posixRequest) apply() int {
 		if r.fresh[0] == nil {
 			return -kernel.ENOLCK
 		}
-		locksInsertLock(r.before, r.take(0, r.request))
+		locksInsertLock(r.cur, r.before, r.take(0, r.request))
 	}
 	if r.right != nil {
 		if hole {
 			r.left = r.take(1, r.right)
-			locksInsertLock(r.before, r.left)
+			locksInsertLock(r.cur, r.before, r.left)
 		}
 		r.right.FlStart = r.request.FlEnd + 1
 		r.locksWakeUpBlocks(r.right)
@@ -502,7 +509,7 @@ func (r *posixRequest) displace(fl *FileLock) (bool, int) {
 	default:
 		r.request = r.take(0, r.request)
 		r.locksDeleteLock(r.before, &r.dispose)
-		locksInsertLock(r.before, r.request)
+		locksInsertLock(r.cur, r.before, r.request)
 		r.before = &r.request.FlNext
 		r.added = true
 	}
@@ -516,7 +523,7 @@ func (r *posixRequest) displace(fl *FileLock) (bool, int) {
 //
 // C: posix_lock_file, fs/locks.c
 func (v *VFS) PosixLockFile(cur *kernel.Task, filp *File, fl, conflock *FileLock) int {
-	return v.posixLockInode(filp.FInode, fl, conflock)
+	return v.posixLockInode(cur, filp.FInode, fl, conflock)
 }
 
 // lockFileWait is VfsLockFile that sleeps until it has an answer; -ERESTARTSYS on a signal. fl is one of
@@ -607,7 +614,8 @@ func (v *VFS) LocksRemovePosix(cur *kernel.Task, filp *File, owner any) {
 		return
 	}
 	lock := FileLock{
-		FlOwner: owner, FlFlags: FL_POSIX | FL_CLOSE, FlType: F_UNLCK, FlFile: filp, FlEnd: OFFSET_MAX,
+		FlOwner: owner, FlPid: cur.Pid(), FlFlags: FL_POSIX | FL_CLOSE, FlType: F_UNLCK, FlFile: filp,
+		FlEnd: OFFSET_MAX,
 	}
 	v.VfsLockFile(cur, filp, F_SETLK, &lock, nil)
 }

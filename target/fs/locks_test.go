@@ -109,6 +109,7 @@ func TestConflicts(t *testing.T) {
 			}
 			fl = parse(t, request)[0]
 			v.VfsTestLock(cur, filp, fl)
+			named(cur, fl, fail)
 			if got := show([]*FileLock{fl}); fl.FlType != F_UNLCK && got != want || fl.FlType == F_UNLCK && want != "" {
 				fail("%s: the test names %q, want %q", request, got, want)
 			}
@@ -116,6 +117,54 @@ func TestConflicts(t *testing.T) {
 				fail("%s: looking changed the locks to %s", request, got)
 			}
 			for owner := range 4 {
+				v.LocksRemovePosix(cur, filp, owner)
+			}
+			last(cur, v, filp, fail)
+		})
+	}
+}
+
+// A test names the process that put the lock there: a lock that is merged with stays that of the first one, and what
+// is left in front of a hole is of who cut it.
+func TestHolder(t *testing.T) {
+	for _, test := range []struct{ requests, by, want string }{
+		{"1W0-9", "m", "0m"},
+		{"1W0-9 1W10-19", "mo", "0m"},
+		{"1W10-19 1W0-9", "mo", "0m"},
+		{"1W0-9 1R0-9", "mo", "0o"},
+		{"1W0-9 1U3-5", "mo", "0o6m"},
+		{"1W0-9 1R3-5", "mo", "0o3o6m"},
+		{"1W0-9 1R6-12", "mo", "0m6o"},
+		{"1W0-9 2W20-29", "mo", "0m20o"},
+	} {
+		both(t, 1, func(cur *kernel.Task, fail func(string, ...any)) {
+			v, filp := open(cur, fail)
+			var other *kernel.Task
+			for i, fl := range parse(t, test.requests) {
+				if test.by[i] == 'm' {
+					v.PosixLockFile(cur, filp, fl, nil)
+					continue
+				}
+				other = cur.Machine().Spawn(cur, "other", func(cur *kernel.Task) { v.PosixLockFile(cur, filp, fl, nil) })
+				kernel.Join(cur, other)
+			}
+			got := ""
+			for _, fl := range filp.FInode.Locks() {
+				found := req(9, F_WRLCK, fl.FlStart, fl.FlEnd)
+				v.VfsTestLock(cur, filp, found)
+				switch {
+				case found.FlPid == cur.Pid():
+					got += fmt.Sprint(fl.FlStart, "m")
+				case other != nil && found.FlPid == other.Pid():
+					got += fmt.Sprint(fl.FlStart, "o")
+				default:
+					fail("%s: process %d has the lock from %d", test.requests, found.FlPid, fl.FlStart)
+				}
+			}
+			if got != test.want {
+				fail("%s: got %s, want %s", test.requests, got, test.want)
+			}
+			for owner := range 3 {
 				v.LocksRemovePosix(cur, filp, owner)
 			}
 			last(cur, v, filp, fail)

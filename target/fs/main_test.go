@@ -48,6 +48,17 @@ func req(owner int, typ uint8, start, end int64) *FileLock {
 	return &FileLock{FlOwner: owner, FlPid: uint32(owner), FlFlags: FL_POSIX, FlType: typ, FlStart: start, FlEnd: end}
 }
 
+// named wants by as the process of a lock that a test has found, and puts the owner's number in its place, for show.
+func named(by *kernel.Task, fl *FileLock, fail func(string, ...any)) {
+	if fl.FlType == F_UNLCK {
+		return
+	}
+	if fl.FlPid != by.Pid() {
+		fail("the test names process %d, want %d", fl.FlPid, by.Pid())
+	}
+	fl.FlPid = uint32(fl.FlOwner.(int))
+}
+
 // show spells locks: "1W0-9 1R10-" for those of owner 1.
 func show(locks []*FileLock) string {
 	var words []string

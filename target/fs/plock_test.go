@@ -103,7 +103,12 @@ func TestAsync(t *testing.T) {
 		c.hear(cur, 3)
 		check("in conflict", "[1W0-9 0 1W10-19 0 2R5-5 -EAGAIN]", "1W0-19")
 		test := req(2, F_WRLCK, 3, 3)
-		if err := c.v.VfsTestLock(cur, c.filp, test); err != 0 || show([]*FileLock{test}) != "1W0-19" {
+		err := c.v.VfsTestLock(cur, c.filp, test)
+		if test.FlPid == cur.Pid() || test.FlPid == 1 {
+			fail("test: the lock is said to be of process %d, and was got by a worker", test.FlPid)
+		}
+		test.FlPid = uint32(test.FlOwner.(int))
+		if err != 0 || show([]*FileLock{test}) != "1W0-19" {
 			fail("test: %s, %s", kernel.ErrName(err), show([]*FileLock{test}))
 		}
 		if got := c.ask(cur, "1U4-6", 0); got != 0 {

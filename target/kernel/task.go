@@ -144,6 +144,15 @@ func (t *Task) Index() int { return t.idx }
 //go:norace
 func (t *Task) Path() uint64 { return t.path }
 
+// pidMax bounds the number of a process. C: PID_MAX_LIMIT, include/linux/threads.h.
+const pidMax = 1 << 22
+
+// Pid is the number by which user space knows the task, never 0. It is the same in every interleaving of the same
+// program. C: task_tgid_nr, include/linux/sched.h.
+//
+//go:norace
+func (t *Task) Pid() uint32 { return 1 + uint32(t.path%(pidMax-1)) }
+
 // Pending tells which visible operation the task is about to perform and on which cell. For choosers.
 //
 //go:norace

@@ -189,7 +189,8 @@ func TestLocking(t *testing.T) {
 	})
 }
 
-// TestHolder looks at what TEST says of the lock in the way, up to the highest offsets of each version.
+// TestHolder looks at what TEST says of the lock in the way, up to the highest offsets of each version: who has it is
+// the process of this host that got it, which for a client's lock is lockd.
 func TestHolder(t *testing.T) {
 	locking(t, 4, func(cur *kernel.Task, s *lockWorld) {
 		transports(cur, s, func(c *client) {
@@ -197,17 +198,27 @@ func TestHolder(t *testing.T) {
 			if c.vers != 4 {
 				top = nlmOffsetMax
 			}
+			test := func(shared bool, of *kernel.Task, r [2]uint64) {
+				body := c.call(cur, NLMPROC_TEST, c.args(ask{proc: NLMPROC_TEST, svid: 2}))
+				want := xdr{}.bytes("cook").words(NLM_LCK_DENIED, word(!shared), of.Pid()).bytes("")
+				if want = c.rangeOf(want, r[0], r[1]); !bytes.Equal(body, want) {
+					s.fail("version %d, %v: % x, want % x", c.vers, r, body, want)
+				}
+			}
 			for _, r := range [][2]uint64{{5, 10}, {5, 0}, {0, 0}, {top, 0}, {0, 1}} {
 				for _, shared := range []bool{false, true} {
 					c.do(cur, ask{proc: NLMPROC_LOCK, svid: 1, start: r[0], n: r[1], shared: shared}, NLM_LCK_GRANTED)
-					body := c.call(cur, NLMPROC_TEST, c.args(ask{proc: NLMPROC_TEST, svid: 2}))
-					want := c.rangeOf(xdr{}.bytes("cook").words(NLM_LCK_DENIED, word(!shared), 1).bytes(""), r[0], r[1])
-					if !bytes.Equal(body, want) {
-						s.fail("version %d, %v: % x, want % x", c.vers, r, body, want)
-					}
+					test(shared, s.NlmsvcTask, r)
 					c.do(cur, ask{proc: NLMPROC_UNLOCK, svid: 1}, NLM_LCK_GRANTED)
 				}
 			}
+			filp, err := s.Fs.Open(cur, s.inode, fs.FMODE_READ)
+			if err != 0 {
+				s.fail("open: %s", kernel.ErrName(err))
+			}
+			s.Fs.FcntlSetlk(cur, filp, fs.F_SETLK, &fs.FileLock{FlOwner: cur, FlType: fs.F_RDLCK, FlStart: 3, FlEnd: 7})
+			test(true, cur, [2]uint64{3, 5})
+			s.Fs.FilpClose(cur, filp, cur)
 		})
 	})
 }
@@ -558,7 +569,7 @@ func TestMessages(t *testing.T) {
 			m := &mailbox{lockWorld: w, wire: speaks, conn: conn, xid: speaks.vers << 16}
 			c := &client{lockWorld: w, wire: speaks, name: "client"}
 			status := func(status uint32) []byte { return xdr{}.bytes("cook").words(status) }
-			holder := speaks.rangeOf(xdr{}.bytes("cook").words(NLM_LCK_DENIED, 1, 1).bytes(""), 0, 10)
+			holder := speaks.rangeOf(xdr{}.bytes("cook").words(NLM_LCK_DENIED, 1, w.NlmsvcTask.Pid()).bytes(""), 0, 10)
 			for _, x := range []struct {
 				a    ask
 				want []byte
