@@ -9,7 +9,6 @@ import (
 	"github.com/seed17199236/svcfuzz/target/kernel"
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 	"github.com/seed17199236/svcfuzz/target/lockd"
-	"github.com/seed17199236/svcfuzz/target/sunrpc"
 )
 
 // nlmClient is the other side of lockd: this machine has mounted from a server, its processes wait for locks there, and
@@ -82,8 +81,7 @@ func (x *waiter) run(cur *kernel.Task) {
 	w.Arrive(cur)
 	var host *lockd.NlmHost
 	var block *lockd.NlmWait
-	host = l.NlmclntLookupHost(cur, x.server.addr, sunrpc.SockAddr{}, sock.IPPROTO_UDP, nlmVersion,
-		[]byte(x.server.name), false, w.Init)
+	host = l.NlmclntLookupHost(cur, x.server.addr, sock.IPPROTO_UDP, nlmVersion, []byte(x.server.name), false, w.Init)
 	if host != nil {
 		block = l.NlmclntPrepareBlock(cur, host, &x.lock)
 	}

@@ -240,6 +240,43 @@ func (a *Atomic) Dec() { a.Add(-1) }
 //go:norace
 func (a *Atomic) DecAndTest() bool { return a.AddReturn(-1) == 0 }
 
+// decUnless takes one from the counter unless it is u, and tells what it was before. C: atomic_add_unless(v, -1, u).
+//
+//go:norace
+func (a *Atomic) decUnless(u int64) (before int64, done bool) {
+	a.c.visible(OpAdd, ^uint64(0))
+	a.c.acquireAtomic()
+	a.c.mergeAtomic()
+	for {
+		n := atomic.LoadInt64(&a.v)
+		if n == u {
+			return n, false
+		}
+		if atomic.CompareAndSwapInt64(&a.v, n, n-1) {
+			if m := a.c.o.m; m.rec != nil {
+				m.rec.text("%s -1 -> %d", a.c.label(), n-1)
+			}
+			return n, true
+		}
+	}
+}
+
+// DecAndLock is atomic_dec_and_lock: true when the counter reached 0, and then lock is held. Otherwise lock is not taken,
+// or given back.
+//
+//go:norace
+func (a *Atomic) DecAndLock(lock *Spinlock) bool {
+	if _, done := a.decUnless(1); done {
+		return false
+	}
+	lock.Lock()
+	if a.DecAndTest() {
+		return true
+	}
+	lock.Unlock()
+	return false
+}
+
 // Preset sets the first value of a counter that nobody else can see yet: no visible operation.
 //
 //go:norace
@@ -551,24 +588,11 @@ func (k *Kref) PutLock(lock *Spinlock, release func()) bool {
 //
 //go:norace
 func (k *Kref) putUnlessLast() bool {
-	k.a.c.visible(OpAdd, ^uint64(0))
-	k.a.c.acquireAtomic()
-	k.a.c.mergeAtomic()
-	for {
-		n := atomic.LoadInt64(&k.a.v)
-		if n == 1 {
-			return false
-		}
-		if atomic.CompareAndSwapInt64(&k.a.v, n, n-1) {
-			if m := k.a.c.o.m; m.rec != nil {
-				m.rec.text("%s -1 -> %d", k.a.c.label(), n-1)
-			}
-			if n < 1 {
-				k.a.c.o.m.Report(&Finding{Oracle: "refcount", Title: k.a.c.name + " dropped below zero", Fatal: true})
-			}
-			return true
-		}
+	n, done := k.a.decUnless(1)
+	if done && n < 1 {
+		k.a.c.o.m.Report(&Finding{Oracle: "refcount", Title: k.a.c.name + " dropped below zero", Fatal: true})
 	}
+	return done
 }
 
 // Read is the count, as a visible operation. C: atomic_read(&kref.refcount).

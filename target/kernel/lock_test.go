@@ -73,6 +73,43 @@ func TestExclusion(t *testing.T) {
 	})
 }
 
+// TestDecAndLock: of those who drop references one drops the last one, and has the lock then; whoever takes one under
+// the lock meanwhile puts that off.
+func TestDecAndLock(t *testing.T) {
+	clean(t, 300, func(cur *Task) {
+		b := newBox(cur.Machine())
+		b.n.Preset(3)
+		last := 0
+		drop := func(*Task) {
+			if b.n.DecAndLock(&b.sl) {
+				b.sl.AssertHeld()
+				if n := b.n.Read(); n != 0 {
+					t.Errorf("the last reference is gone, and the count is %d", n)
+				}
+				last++
+				b.sl.Unlock()
+			}
+		}
+		spawn(cur, drop, drop, drop, func(cur *Task) {
+			b.sl.Lock()
+			taken := b.n.Read() > 0
+			if taken {
+				b.n.Inc()
+			}
+			b.sl.Unlock()
+			if taken {
+				drop(cur)
+			}
+		})()
+		b.sl.Lock() // the race detector looks on
+		if last != 1 || b.n.Read() != 0 {
+			t.Errorf("%d times the last one, %d left", last, b.n.Peek())
+		}
+		b.sl.Unlock()
+		Kfree(b)
+	})
+}
+
 func TestTryLock(t *testing.T) {
 	clean(t, 100, func(cur *Task) {
 		b := newBox(cur.Machine())

@@ -193,7 +193,7 @@ func TestCallsAtShutdown(t *testing.T) {
 func TestReleaseClientCall(t *testing.T) {
 	hosts(t, 100, func(cur *kernel.Task, w *world, fail func(string, ...any)) {
 		p := newRPCServer(cur, w.nets[0], sock.IPPROTO_UDP, peerAddr, func([]byte) []byte { return []byte{} })
-		host := w.NlmclntLookupHost(cur, peerAddr, sock.Addr{}, 17, 3, []byte("server"), false, w.nets[0])
+		host := w.NlmclntLookupHost(cur, peerAddr, 17, 3, []byte("server"), false, w.nets[0])
 		ops := &sunrpc.RpcCallOps{RpcRelease: func(cur *kernel.Task, data any) {
 			w.NlmclntReleaseCall(cur, data.(*NlmRqst))
 		}}

@@ -21,29 +21,18 @@ const (
 // nlmHostTable is a hash table of hosts by address, the one used last in front of its bucket. NlmHostMutex.
 type nlmHostTable [NLM_HOST_NRHASH][]*NlmHost
 
-// nlmHostNet is what is known of the hosts of one namespace. NlmHostMutex.
-//
-// Differs: in C this is part of struct lockd_net.
-type nlmHostNet struct {
-	net     *sock.Net
-	nrhosts int
-	nextGc  kernel.Jiffies // when unused hosts are looked for
-}
-
 // nlmLookupHostInfo is what a host is looked up by.
 //
 // C: struct nlm_lookup_host_info, fs/lockd/host.c
 type nlmLookupHostInfo struct {
-	server      bool
-	sap         sunrpc.SockAddr
-	srcAddr     sunrpc.SockAddr // zero: any
-	protocol    uint32
-	version     uint32
-	hostname    []byte
-	noresvport  bool
-	net         *sock.Net
-	srcMustFit  bool // a host with another source address is another host
-	moveToFront bool
+	server     bool
+	sap        sunrpc.SockAddr
+	srcAddr    sunrpc.SockAddr // ours, which the client has addressed; a server's host has none
+	protocol   uint32
+	version    uint32
+	hostname   []byte
+	noresvport bool
+	net        *sock.Net
 }
 
 // nlmHash32 mixes the octets of a word, as they lie in memory.
@@ -71,18 +60,6 @@ func nlmHashAddress(sap *sunrpc.SockAddr) uint32 {
 	return hash & (NLM_HOST_NRHASH - 1)
 }
 
-// hostNet is what is known of the hosts of a namespace. NlmHostMutex is held.
-func (l *Lockd) hostNet(net *sock.Net) *nlmHostNet {
-	for _, hn := range l.hostNets {
-		if hn.net == net {
-			return hn
-		}
-	}
-	hn := &nlmHostNet{net: net}
-	l.hostNets = append(l.hostNets, hn)
-	return hn
-}
-
 // nlmAllocHost makes a host with one reference that is in no table yet; nsm is its handle if it is known. nil: no
 // memory, or a name that cannot be one. NlmHostMutex is held; may sleep.
 //
@@ -107,7 +84,7 @@ func (l *Lockd) nlmAllocHost(cur *kernel.Task, ni *nlmLookupHostInfo, nsm *NsmHa
 	host.HMutex.Init(&host.Obj, "h_mutex")
 	host.HNextrebind = l.Machine().Jiffies() + NLM_HOST_REBIND
 	host.HExpires.Init(&host.Obj, "h_expires")
-	host.HExpires.Preset(l.Machine().Jiffies() + NLM_HOST_EXPIRE)
+	host.HExpires.Preset(int64(l.Machine().Jiffies() + NLM_HOST_EXPIRE))
 	host.HNsmhandle = nsm
 	host.Net = ni.net
 	return host
@@ -133,7 +110,8 @@ func (l *Lockd) nlmDestroyHostLocked(cur *kernel.Task, host *NlmHost) {
 	if host.HRpcclnt != nil {
 		sunrpc.RpcShutdownClient(cur, host.HRpcclnt)
 	}
-	l.hostNet(host.Net).nrhosts--
+	l.LockdNet(host.Net).Nrhosts--
+	l.nrhosts--
 	kernel.Kfree(host)
 }
 
@@ -145,8 +123,9 @@ func (l *Lockd) hostTable(server bool) *nlmHostTable {
 	return &l.NlmClientHosts
 }
 
-// nlmLookupHost finds the host that ni describes, or makes it; either way with one more reference. nil: no memory, or
-// a name that cannot be one. NlmHostMutex is held; may sleep.
+// nlmLookupHost finds the host that ni describes, or makes it; either way with one more reference. A client's host is
+// also told by the address of ours, and is the first of its bucket then. nil: no memory, or a name that cannot be one.
+// NlmHostMutex is held; may sleep.
 //
 // C: nlmclnt_lookup_host, nlmsvc_lookup_host, fs/lockd/host.c
 func (l *Lockd) nlmLookupHost(cur *kernel.Task, ni *nlmLookupHostInfo) *NlmHost {
@@ -156,18 +135,15 @@ func (l *Lockd) nlmLookupHost(cur *kernel.Task, ni *nlmLookupHostInfo) *NlmHost 
 		if host.Net != ni.net || !host.HAddr.SameIP(ni.sap) {
 			continue
 		}
-		fits := !ni.srcMustFit || host.HSrcaddr.SameIP(ni.srcAddr)
-		if !fits && !ni.server {
-			continue
-		}
 		// A status monitor knows addresses only: share its handle.
 		if nsm == nil {
 			nsm = host.HNsmhandle
 		}
-		if !fits || host.HProto != ni.protocol || host.HVersion != ni.version {
+		if host.HProto != ni.protocol || host.HVersion != ni.version ||
+			ni.server && !host.HSrcaddr.SameIP(ni.srcAddr) {
 			continue
 		}
-		if ni.moveToFront {
+		if ni.server {
 			copy((*bucket)[1:i+1], (*bucket)[:i])
 			(*bucket)[0] = host
 		}
@@ -178,21 +154,20 @@ func (l *Lockd) nlmLookupHost(cur *kernel.Task, ni *nlmLookupHostInfo) *NlmHost 
 		return nil
 	}
 	*bucket = append([]*NlmHost{host}, *bucket...)
-	l.hostNet(ni.net).nrhosts++
+	l.LockdNet(ni.net).Nrhosts++
+	l.nrhosts++
 	return host
 }
 
-// NlmclntLookupHost finds or makes the host of a server that locks of ours are on; it comes with a reference. The
-// source address is compared only if it is not zero. nil: no memory, or a name with a slash. Takes NlmHostMutex; may
-// sleep.
+// NlmclntLookupHost finds or makes the host of a server that locks of ours are on; it comes with a reference. lockd is
+// up in net. nil: no memory, or a name with a slash. Takes NlmHostMutex; may sleep.
 //
 // C: nlmclnt_lookup_host, fs/lockd/host.c
-func (l *Lockd) NlmclntLookupHost(cur *kernel.Task, sap, srcaddr sunrpc.SockAddr, protocol, version uint32,
-	hostname []byte, noresvport bool, net *sock.Net) *NlmHost {
+func (l *Lockd) NlmclntLookupHost(cur *kernel.Task, sap sunrpc.SockAddr, protocol, version uint32, hostname []byte,
+	noresvport bool, net *sock.Net) *NlmHost {
 	l.NlmHostMutex.Lock(cur)
 	host := l.nlmLookupHost(cur, &nlmLookupHostInfo{
-		sap: sap, srcAddr: srcaddr, srcMustFit: srcaddr.Family != sock.AF_UNSPEC, protocol: protocol, version: version,
-		hostname: hostname, noresvport: noresvport, net: net,
+		sap: sap, protocol: protocol, version: version, hostname: hostname, noresvport: noresvport, net: net,
 	})
 	l.NlmHostMutex.Unlock(cur)
 	return host
@@ -225,12 +200,12 @@ func (l *Lockd) NlmclntReleaseHost(cur *kernel.Task, host *NlmHost) {
 func (l *Lockd) NlmsvcLookupHost(cur *kernel.Task, rqstp *sunrpc.SvcRqst, hostname []byte) *NlmHost {
 	net := sunrpc.SvcNet(rqstp)
 	l.NlmHostMutex.Lock(cur)
-	if l.Machine().Jiffies() >= l.hostNet(net).nextGc {
-		l.nlmGcHosts(cur, net, false)
+	if l.Machine().Jiffies() >= l.LockdNet(net).NextGc {
+		l.nlmGcHosts(cur, net)
 	}
 	host := l.nlmLookupHost(cur, &nlmLookupHostInfo{
-		server: true, sap: rqstp.RqAddr, srcAddr: rqstp.RqDaddr, srcMustFit: true, moveToFront: true,
-		protocol: rqstp.RqProt, version: rqstp.RqVers, hostname: hostname, net: net,
+		server: true, sap: rqstp.RqAddr, srcAddr: rqstp.RqDaddr, protocol: rqstp.RqProt, version: rqstp.RqVers,
+		hostname: hostname, net: net,
 	})
 	l.NlmHostMutex.Unlock(cur)
 	return host
@@ -326,7 +301,7 @@ func (l *Lockd) NlmRebindHost(cur *kernel.Task, host *NlmHost) {
 func (l *Lockd) NlmGetHost(host *NlmHost) *NlmHost {
 	if host != nil {
 		host.HCount.Inc()
-		host.HExpires.Store(l.Machine().Jiffies() + NLM_HOST_EXPIRE)
+		host.HExpires.Set(int64(l.Machine().Jiffies() + NLM_HOST_EXPIRE))
 	}
 	return host
 }
@@ -373,24 +348,34 @@ func (l *Lockd) NlmHostRebooted(cur *kernel.Task, net *sock.Net, info *NlmReboot
 	l.NsmRelease(nsm)
 }
 
-// nlmComplainHosts says which hosts are left. NlmHostMutex is held.
+// nlmComplainHosts says that there are hosts left of a namespace, of any if net is nil, and which of them are clients'.
+// NlmHostMutex is held.
 //
-// Differs: C looks after it has dropped the mutex.
+// Differs: C goes through the table after it has dropped the mutex, while the table may change; and it names the hosts
+// only where it debugs.
 //
 // C: nlm_complain_hosts, fs/lockd/host.c
 func (l *Lockd) nlmComplainHosts(net *sock.Net) {
+	left, of := l.nrhosts, ""
+	if net != nil {
+		left, of = l.LockdNet(net).Nrhosts, " for net "+net.Name
+	}
+	if left == 0 {
+		return
+	}
+	l.Machine().Printk("lockd: couldn't shutdown host module%s!", of)
 	for _, bucket := range l.NlmServerHosts {
 		for _, host := range bucket {
 			if net == nil || host.Net == net {
-				l.Machine().Printk("lockd: couldn't shutdown host module: %s (cnt %d use %t) is left", host.HName,
-					host.HCount.Peek(), host.HInuse)
+				l.Machine().Printk("lockd: %s (cnt %d use %t) is left", host.HName, host.HCount.Peek(), host.HInuse)
 			}
 		}
 	}
 }
 
 // NlmShutdownHostsNet forgets the clients of one namespace, of all if net is nil: calls to them are ended, and all that
-// hold nothing and that nobody refers to are freed. Takes NlmHostMutex; may sleep.
+// hold nothing and that nobody refers to are freed; the others are when hosts are collected the next time. Takes
+// NlmHostMutex; may sleep.
 //
 // Differs: HMutex is held when a host's RPC client is taken from it (see nlmDoAsyncCall).
 //
@@ -402,6 +387,7 @@ func (l *Lockd) NlmShutdownHostsNet(cur *kernel.Task, net *sock.Net) {
 			if net != nil && host.Net != net {
 				continue
 			}
+			host.HExpires.Set(int64(l.Machine().Jiffies() - 1))
 			host.HMutex.Lock(cur)
 			clnt := host.HRpcclnt
 			host.HRpcclnt = nil
@@ -411,22 +397,9 @@ func (l *Lockd) NlmShutdownHostsNet(cur *kernel.Task, net *sock.Net) {
 			}
 		}
 	}
-	l.nlmGcHosts(cur, net, true)
+	l.nlmGcHosts(cur, net)
 	l.nlmComplainHosts(net)
-	l.forgetEmptyNets()
 	l.NlmHostMutex.Unlock(cur)
-}
-
-// forgetEmptyNets drops what is known of namespaces without hosts, which may go away. NlmHostMutex is held.
-func (l *Lockd) forgetEmptyNets() {
-	kept := l.hostNets[:0]
-	for _, hn := range l.hostNets {
-		if hn.nrhosts > 0 {
-			kept = append(kept, hn)
-		}
-	}
-	clear(l.hostNets[len(kept):])
-	l.hostNets = kept
 }
 
 // NlmShutdownHosts forgets the clients of all namespaces. Takes NlmHostMutex; may sleep.
@@ -437,13 +410,10 @@ func (l *Lockd) NlmShutdownHosts(cur *kernel.Task) {
 }
 
 // nlmGcHosts frees the clients' hosts of one namespace, of all if net is nil, that nobody refers to, that hold no
-// lock, block or share, and that have not been used for a while, or whenever that was if all is set. NlmHostMutex is
-// held; may sleep.
-//
-// Differs: C sets the expiry of all hosts back instead of having all.
+// lock, block or share, and that have not been used for a while. NlmHostMutex is held; may sleep.
 //
 // C: nlm_gc_hosts, fs/lockd/host.c
-func (l *Lockd) nlmGcHosts(cur *kernel.Task, net *sock.Net, all bool) {
+func (l *Lockd) nlmGcHosts(cur *kernel.Task, net *sock.Net) {
 	for _, bucket := range l.NlmServerHosts {
 		for _, host := range bucket {
 			if net == nil || host.Net == net {
@@ -455,13 +425,13 @@ func (l *Lockd) nlmGcHosts(cur *kernel.Task, net *sock.Net, all bool) {
 	for _, bucket := range l.NlmServerHosts {
 		for _, host := range bucket { // the bucket as it was
 			if net != nil && host.Net != net || host.HCount.Read() != 0 || host.HInuse ||
-				!all && l.Machine().Jiffies() < host.HExpires.Load() {
+				int64(l.Machine().Jiffies()) < host.HExpires.Read() {
 				continue
 			}
 			l.nlmDestroyHostLocked(cur, host)
 		}
 	}
 	if net != nil {
-		l.hostNet(net).nextGc = l.Machine().Jiffies() + NLM_HOST_COLLECT
+		l.LockdNet(net).NextGc = l.Machine().Jiffies() + NLM_HOST_COLLECT
 	}
 }

@@ -106,7 +106,7 @@ type NlmReboot struct {
 type NsmHandle struct {
 	kernel.Obj
 	SmNet       *sock.Net
-	SmCount     kernel.Atomic // dropped under NsmLock
+	SmCount     kernel.Atomic // the last one is dropped under NsmLock
 	SmName      string
 	SmMonName   string
 	SmAddr      sunrpc.SockAddr
@@ -132,11 +132,14 @@ type NlmHost struct {
 	HState      uint32 // NlmHostMutex
 	HNsmstate   uint32 // NlmHostMutex
 	HCount      kernel.Atomic
-	HMutex      kernel.Mutex               // the making of HRpcclnt, and the start of calls
-	HNextrebind kernel.Jiffies             // HMutex
-	HExpires    kernel.Var[kernel.Jiffies] // not collected before; written by whoever takes a reference, without lock
-	HNsmhandle  *NsmHandle
-	Net         *sock.Net
+	HMutex      kernel.Mutex   // the making of HRpcclnt, and the start of calls
+	HNextrebind kernel.Jiffies // HMutex
+	// HExpires is when the host may be collected, in jiffies; written by whoever takes a reference, without a lock.
+	//
+	// Differs: a plain word in 3.19, which a namespace that goes down sets back while a request renews it (ours).
+	HExpires   kernel.Atomic
+	HNsmhandle *NsmHandle
+	Net        *sock.Net
 }
 
 // NLMCLNT_OHSIZE is the longest owner handle for which a call has room in itself; bytes.

@@ -70,7 +70,6 @@ func (c *NsmClient) nsmCreate(cur *kernel.Task, net *sock.Net) (*sunrpc.RpcClnt,
 		Program:    nsmProgram,
 		Version:    NSM_VERSION,
 		Authflavor: sunrpc.RPC_AUTH_NULL,
-		Flags:      sunrpc.RPC_CLNT_CREATE_AUTOBIND,
 	}
 	if args.Protocol == 0 {
 		args.Protocol = sunrpc.IPPROTO_TCP
@@ -81,7 +80,8 @@ func (c *NsmClient) nsmCreate(cur *kernel.Task, net *sock.Net) (*sunrpc.RpcClnt,
 	return sunrpc.RpcCreate(cur, args)
 }
 
-// Call makes a call with a client of its own.
+// Call makes a call with a client of its own, once more if nobody listens; the port is not asked for again, since the
+// client is not one of RPC_CLNT_CREATE_AUTOBIND.
 //
 // Differs: 3.19 keeps one client for a namespace while it has anything monitored there (0d0f4aab4e4d).
 //
@@ -202,7 +202,8 @@ func (l *Lockd) nsmCreateHandle(net *sock.Net, sap sunrpc.SockAddr, hostname []b
 	}
 	nsm.SmCount.Init(&nsm.Obj, "sm_count")
 	nsm.SmCount.Preset(1)
-	nsm.SmNet, nsm.SmName, nsm.SmAddr = net, string(hostname), sap
+	name, _, _ := bytes.Cut(hostname, []byte{0}) // C reads it up to there
+	nsm.SmNet, nsm.SmName, nsm.SmAddr = net, string(name), sap
 	l.nsmInitPrivate(nsm)
 	return nsm
 }
@@ -233,7 +234,7 @@ func (l *Lockd) NsmGetHandle(net *sock.Net, sap sunrpc.SockAddr, hostname []byte
 		if nsm != nil {
 			nsm.SmCount.Inc()
 		} else if fresh != nil {
-			l.NsmHandles = append(l.NsmHandles, fresh)
+			l.NsmHandles = append([]*NsmHandle{fresh}, l.NsmHandles...)
 		}
 		l.NsmLock.Unlock()
 		switch {
@@ -266,26 +267,21 @@ func (l *Lockd) NsmRebootLookup(net *sock.Net, info *NlmReboot) *NsmHandle {
 	return nsm
 }
 
-// NsmRelease drops a reference to a handle; the last one frees it. Takes NsmLock.
-//
-// Differs: takes the lock in any case, the floor has no atomic_dec_and_lock.
+// NsmRelease drops a reference to a handle; the last one frees it, and takes NsmLock for that.
 //
 // C: nsm_release, fs/lockd/mon.c
 func (l *Lockd) NsmRelease(nsm *NsmHandle) {
-	l.NsmLock.Lock()
-	last := nsm.SmCount.DecAndTest()
-	if last {
-		for i, x := range l.NsmHandles {
-			if x == nsm {
-				l.NsmHandles = append(l.NsmHandles[:i], l.NsmHandles[i+1:]...)
-				break
-			}
+	if !nsm.SmCount.DecAndLock(&l.NsmLock) {
+		return
+	}
+	for i, x := range l.NsmHandles {
+		if x == nsm {
+			l.NsmHandles = append(l.NsmHandles[:i], l.NsmHandles[i+1:]...)
+			break
 		}
 	}
 	l.NsmLock.Unlock()
-	if last {
-		kernel.Kfree(nsm)
-	}
+	kernel.Kfree(nsm)
 }
 
 // encodeMonID writes whom a call is about and what is to be called.

@@ -99,6 +99,24 @@ func TestNsmHandlesByName(t *testing.T) {
 	})
 }
 
+// TestNsmNames: a name ends where a C string does, and one that goes on behind that is not the same.
+func TestNsmNames(t *testing.T) {
+	hosts(t, 2, func(cur *kernel.Task, w *world, fail func(string, ...any)) {
+		w.NsmUseHostnames = true
+		get := func(name string) *NsmHandle {
+			return w.NsmGetHandle(w.nets[0], sock.Addr4(10, 0, 0, 1, 0), []byte(name))
+		}
+		long := get("x\x00y")
+		again, short, empty := get("x\x00y"), get("x"), get("")
+		if long.SmName != "x" || again == long || short != again || empty == short || get("") != empty {
+			fail("%p %p %p %p, %q", long, again, short, empty, long.SmName)
+		}
+		for _, nsm := range []*NsmHandle{long, again, short, empty, empty} {
+			w.NsmRelease(nsm)
+		}
+	})
+}
+
 // TestNsmHandles has tasks that find, make and drop the handle of one peer at any step of each other.
 func TestNsmHandles(t *testing.T) {
 	hosts(t, 300, func(cur *kernel.Task, w *world, _ func(string, ...any)) {
@@ -130,8 +148,8 @@ func TestNsmClient(t *testing.T) {
 	main := func(cur *kernel.Task, w *world, fail func(string, ...any)) {
 		for _, tc := range []struct {
 			proto uint32
-			port  uint16 // where it is looked for; rpcbind knows better if nobody is there
-		}{{sunrpc.IPPROTO_UDP, 0}, {0, 0}, {0, peerPort + 1}} {
+			port  uint16 // where it is looked for, 0: where rpcbind says
+		}{{sunrpc.IPPROTO_UDP, 0}, {0, 0}, {0, peerPort}} {
 			var status kernel.Atomic
 			status.Init(&w.nets[0].Obj, "status")
 			addr := sock.LoopbackAddr(sock.AF_INET, peerPort)
@@ -179,7 +197,7 @@ func TestNsmClientAlone(t *testing.T) {
 			want  int
 		}{
 			{0, sock.Addr{}, -kernel.ECONNREFUSED},
-			{0, sock.LoopbackAddr(sock.AF_INET, peerPort), -kernel.ECONNREFUSED},
+			{0, sock.LoopbackAddr(sock.AF_INET, peerPort), -kernel.ECONNREFUSED}, // twice, and rpcbind is not asked
 			{sunrpc.IPPROTO_UDP, sock.Addr{}, -kernel.ETIMEDOUT},
 		} {
 			w.NsmPort = &NsmClient{Rpc: w.rpc, Addr: tc.addr, Proto: tc.proto}

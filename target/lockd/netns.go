@@ -15,6 +15,8 @@ type LockdNet struct {
 	Net            *sock.Net
 	lockd          *Lockd
 	NlmsvcUsers    uint32             // how often lockd was brought up here; NlmsvcMutex
+	NextGc         kernel.Jiffies     // when unused hosts are looked for; NlmHostMutex
+	Nrhosts        int                // hosts of either kind; NlmHostMutex
 	GracePeriodEnd kernel.DelayedWork // ends the grace period
 	LockdManager   LockManager        // on the grace list during the grace period
 	GraceNet       *GraceNet

@@ -45,7 +45,7 @@ type Lockd struct {
 	NlmServerHosts nlmHostTable // our clients; NlmHostMutex
 	NlmClientHosts nlmHostTable // our servers; NlmHostMutex
 	NlmHostMutex   kernel.Mutex
-	hostNets       []*nlmHostNet // NlmHostMutex
+	nrhosts        int // in both tables; NlmHostMutex
 
 	// mon.go
 	NsmHandles    []*NsmHandle // NsmLock
@@ -490,7 +490,6 @@ func (l *Lockd) LockdExitNet(cur *kernel.Task, net *sock.Net) {
 		if ln.Net == net && ln != l.initLn {
 			l.Machine().BugOn(!ln.GraceNet.GraceList.Empty(), "grace_exit_net: grace list not empty")
 			l.nets = append(l.nets[:i], l.nets[i+1:]...)
-			net.SetData(lockdNetKey, nil)
 			net.SetData(lockdNetKey, nil)
 			kernel.Kfree(ln.GraceNet)
 			kernel.Kfree(ln)
