@@ -19,6 +19,7 @@ const (
 	askHolderMsg
 	askReject
 	askAgain
+	askFiles
 	askKinds
 )
 
@@ -29,8 +30,9 @@ var nlmRequests = &Scenario{
 	Actor: "mount",
 	Params: []Param{
 		{Name: "ask", Doc: "for 0 a lock that replaces others; 1 a range that overflows; 2 who holds a lock, 3 the same " +
-			"by TEST_MSG; 4 a lock that it rejects; 5 a lock that it waits for, twice", Max: askKinds - 1},
-		{Name: "files", Doc: "files that there are", Default: 1, Min: 1, Max: 1},
+			"by TEST_MSG; 4 a lock that it rejects; 5 a lock that it waits for, twice; 6 one range of all files",
+			Max: askKinds - 1},
+		{Name: "files", Doc: "files that there are; all but for 6 use the first one", Default: 1, Min: 1, Max: maxFiles},
 		stopParam,
 		rpcbindParam,
 	},
@@ -95,6 +97,17 @@ func (c *locker) rare(cur *kernel.Task) {
 		if st, _ := c.testRange(cur, other.lock(0, 10, true)); st == granted {
 			c.complain("locks", "a lock that was granted is taken away", "")
 		}
+	case askFiles:
+		for i := range c.h.files {
+			c.want1(cur, a.lock(0, 10, true).of(i), granted)
+			c.want1(cur, b.waits(0, 10).of(i), wire.NLM4_BLOCKED)
+		}
+		for i := range c.h.files { // who came last is first
+			c.unlockFile(cur, a, len(c.h.files)-1-i)
+			if !c.pump(cur, c.patience(), func() bool { return c.results > uint32(i) }) {
+				c.complain("locks", "lockd does not call a client that waits for one range of several files", "")
+			}
+		}
 	}
 }
 
@@ -107,9 +120,10 @@ type ownerOf struct {
 // process is the i-th process of the client.
 func (c *locker) process(i int32) ownerOf { return ownerOf{c, c.svid + i} }
 
-// rangeLock is a request for a range of the client's file.
+// rangeLock is a request for a range of one of the client's files, by its number.
 type rangeLock struct {
 	by               ownerOf
+	file             int
 	start, length    uint64
 	exclusive, block bool
 }
@@ -122,10 +136,16 @@ func (o ownerOf) waits(start, length uint64) rangeLock {
 	return rangeLock{by: o, start: start, length: length, exclusive: true, block: true}
 }
 
+// of is the request for another file.
+func (r rangeLock) of(file int) rangeLock {
+	r.file = file
+	return r
+}
+
 func (r *rangeLock) alock() wire.Nlm4_lock {
 	c := r.by.c
 	return wire.Nlm4_lock{
-		Caller_name: c.name, Fh: c.handle(c.h.files[0].IName), Oh: fmt.Appendf(nil, "%s-%d", c.name, r.by.svid),
+		Caller_name: c.name, Fh: c.handle(c.h.files[r.file].IName), Oh: fmt.Appendf(nil, "%s-%d", c.name, r.by.svid),
 		Svid: r.by.svid, L_offset: r.start, L_len: r.length,
 	}
 }
@@ -148,9 +168,12 @@ func (c *locker) want1(cur *kernel.Task, r rangeLock, want wire.Nlm4_stats) {
 	}
 }
 
-// unlock gives back all that a process has.
-func (c *locker) unlock(cur *kernel.Task, by ownerOf) {
-	all := by.lock(0, 0, true)
+// unlock gives back all that a process has of the first file.
+func (c *locker) unlock(cur *kernel.Task, by ownerOf) { c.unlockFile(cur, by, 0) }
+
+// unlockFile gives back all that a process has of a file.
+func (c *locker) unlockFile(cur *kernel.Task, by ownerOf, file int) {
+	all := by.lock(0, 0, true).of(file)
 	c.ask(cur, lockd.NLMPROC_UNLOCK, &wire.Nlm4_unlockargs{Cookie: wire.Netobj(c.name), Alock: all.alock()})
 }
 

@@ -234,6 +234,10 @@ func nlmLockKeyOf(fl *fs.FileLock) nlmLockKey {
 
 // nlmCompareLocks tells whether fl is the lock of a key. F_UNLCK is any type.
 //
+// Differs: 3.19 does not compare the files. A process that waits for one range of two of them has two blocks that look
+// the same, and the notice that one may have its lock goes to the other ("nlm: Ensure callback code also checks that
+// the files match", 4.11).
+//
 // C: nlm_compare_locks, include/linux/lockd/lockd.h
 func nlmCompareLocks(key *nlmLockKey, fl *fs.FileLock) bool {
 	other := nlmLockKeyOf(fl)
