@@ -59,11 +59,11 @@ func (v *VFS) locksFreeLock(fl *FileLock) {
 	kernel.Kfree(fl.slab)
 }
 
-// locksDisposeList frees locks that were deleted while ILock was held.
+// locksDisposeList frees locks that were deleted while ILock was held, the last one first.
 //
 // C: locks_dispose_list, fs/locks.c
 func (v *VFS) locksDisposeList(dispose []*FileLock) {
-	for _, fl := range dispose {
+	for _, fl := range slices.Backward(dispose) {
 		v.locksFreeLock(fl)
 	}
 }
@@ -575,7 +575,8 @@ func (v *VFS) VfsLockFile(cur *kernel.Task, filp *File, cmd int, fl, conf *FileL
 // FcntlSetlk is fcntl(F_SETLK or F_SETLKW) of a process of this host, which owner and pid name: 0, -EAGAIN, -EBADF if
 // the file is not open for this, -EDEADLK, -ENOLCK, -ERESTARTSYS on a signal. May sleep.
 //
-// Differs: the range comes as first and last byte.
+// Differs: the range comes as first and last byte, and who asks with it. There are no descriptors, so that a close that
+// came first is not looked for, and no mandatory locks and none that belong to an open file.
 //
 // C: fcntl_setlk, fs/locks.c
 func (v *VFS) FcntlSetlk(cur *kernel.Task, filp *File, cmd int, flock *FileLock) int {
@@ -602,7 +603,7 @@ func (v *VFS) FcntlSetlk(cur *kernel.Task, filp *File, cmd int, flock *FileLock)
 // LocksRemovePosix removes all POSIX locks of owner, a process of this host, when it closes a descriptor of filp. May
 // sleep.
 //
-// Differs: looks under ILock whether there are any.
+// Differs: looks under ILock whether there are any, since the list is a plain field of its own.
 //
 // C: locks_remove_posix, fs/locks.c
 func (v *VFS) LocksRemovePosix(cur *kernel.Task, filp *File, owner any) {
@@ -621,6 +622,8 @@ func (v *VFS) LocksRemovePosix(cur *kernel.Task, filp *File, owner any) {
 }
 
 // locksRemoveFile removes what the last user of filp has left behind, with a warning. Takes ILock.
+//
+// Differs: there are no locks of flock and none that belong to an open file; C removes those here without a warning.
 //
 // C: locks_remove_file, fs/locks.c
 func (v *VFS) locksRemoveFile(filp *File) {
