@@ -112,12 +112,7 @@ var lockdStopLocks = &Scenario{
 }
 
 // endGrace is what the administrator does who knows that nobody has anything to reclaim.
-//
-// C: nlm_end_grace_write, fs/lockd/procfs.c
-func (w *World) endGrace(net *sock.Net) {
-	ln := w.Lockd.LockdNet(net)
-	w.Lockd.Grace.LocksEndGrace(ln.GraceNet, &ln.LockdManager)
-}
+func (w *World) endGrace(net *sock.Net) { w.Lockd.NlmEndGraceWrite(net, []byte("Y")) }
 
 // lockerPort is where a client host has its rpcbind and its lock manager.
 const lockerPort = 4046

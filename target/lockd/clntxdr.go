@@ -155,6 +155,9 @@ func (x *nlmXdr) encTestargs(xdr *sunrpc.XdrStream, argp any) {
 
 // nlmXdrEncRes writes a cookie and a status.
 //
+// Differs: C warns of a status that versions 1 and 3 do not have, and stops the machine at one that is not in version 4
+// either; castToNlm lets none through.
+//
 // C: nlm_xdr_enc_res, fs/lockd/clntxdr.c; nlm4_xdr_enc_res, fs/lockd/clnt4xdr.c
 func nlmXdrEncRes(xdr *sunrpc.XdrStream, argp any) {
 	res := argp.(*NlmRes)

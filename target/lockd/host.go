@@ -284,7 +284,7 @@ func (l *Lockd) rebind(host *NlmHost) {
 
 // NlmRebindHost makes the next call ask for the peer's port again, once a minute at most. Takes HMutex; may sleep.
 //
-// Differs: C takes no lock.
+// Differs: C takes no lock, and may use a client that a shutdown of the host frees (ours).
 //
 // C: nlm_rebind_host, fs/lockd/host.c
 func (l *Lockd) NlmRebindHost(cur *kernel.Task, host *NlmHost) {

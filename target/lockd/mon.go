@@ -182,7 +182,7 @@ func (l *Lockd) nsmLookup(net *sock.Net, is func(*NsmHandle) bool) *NsmHandle {
 // nsmInitPrivate gives a handle the cookie by which its reboots are told, one that no handle had before and that
 // nobody guesses.
 //
-// Differs: random numbers are in the place of the handle's address.
+// Differs: random numbers are in the place of the handle's address, which would not be the same in every run.
 //
 // C: nsm_init_private, fs/lockd/mon.c
 func (l *Lockd) nsmInitPrivate(nsm *NsmHandle) {

@@ -10,8 +10,8 @@ import (
 // Sizes of the C structures that arguments and results are decoded into on a 64-bit machine, in bytes. They bound
 // nothing on the wire, but the largest of them is part of the service's buffer size.
 const (
-	// NLMSVC_XDRSIZE is the size of struct nlm_args: cookie 40, lock 368 (of which file_lock 192), six words.
-	NLMSVC_XDRSIZE = 432
+	// NLMSVC_XDRSIZE is the size of struct nlm_args: cookie 40, lock 360 (of which file_lock 192), six words.
+	NLMSVC_XDRSIZE = 424
 )
 
 // NLM_MAXSTRLEN bounds the name of a caller, in bytes.
