@@ -269,6 +269,7 @@ type locker struct {
 	results uint32             // GRANTED_RES calls made; of the task that is called
 	called  bool               // over UDP: what it waits for has been granted
 	tested  *wire.Nlm4_testres // over UDP: what the last TEST_RES call has said
+	offer   wire.Nlm4_lock     // over UDP: what the last GRANTED_MSG call was about
 
 	holderPid int32 // process that lockd names when it has got the lock in the way
 
@@ -538,6 +539,9 @@ func (c *locker) answer(b []byte) (reply, res []byte) {
 		}
 		return binary.BigEndian.AppendUint32(wire.EncodeReply(call.Header.Xid, nil), port), nil
 	case *wire.Nlm4_testargs:
+		if c.prot == sock.IPPROTO_UDP {
+			c.offer = args.Alock
+		}
 		status := wire.NLM4_DENIED
 		if c.offered(&args.Alock, args.Exclusive) {
 			status = wire.NLM4_GRANTED

@@ -20,6 +20,7 @@ const (
 	askReject
 	askAgain
 	askFiles
+	askLong
 	askKinds
 )
 
@@ -30,7 +31,8 @@ var nlmRequests = &Scenario{
 	Actor: "mount",
 	Params: []Param{
 		{Name: "ask", Doc: "for 0 a lock that replaces others; 1 a range that overflows; 2 who holds a lock, 3 the same " +
-			"by TEST_MSG; 4 a lock that it rejects; 5 a lock that it waits for, twice; 6 one range of all files",
+			"by TEST_MSG; 4 a lock that it rejects; 5 a lock that it waits for, twice; 6 one range of all files; " +
+			"7 a lock that it waits for, by an owner with a long handle",
 			Max: askKinds - 1},
 		{Name: "files", Doc: "files that there are; all but for 6 use the first one", Default: 1, Min: 1, Max: maxFiles},
 		stopParam,
@@ -97,10 +99,26 @@ func (c *locker) rare(cur *kernel.Task) {
 		if st, _ := c.testRange(cur, other.lock(0, 10, true)); st == granted {
 			c.complain("locks", "a lock that was granted is taken away", "")
 		}
+	case askLong:
+		waits := b.waits(0, 10)
+		waits.long = true
+		c.want1(cur, a.lock(0, 10, true), granted)
+		blocked := c.want1(cur, waits, wire.NLM4_BLOCKED)
+		c.unlock(cur, a)
+		if !blocked {
+			return
+		}
+		if !c.pump(cur, c.patience(), func() bool { return c.results > 0 }) {
+			c.complain("locks", "lockd does not call a client whose owner has a long handle", "")
+		} else if string(c.offer.Oh) != string(waits.owner()) {
+			c.complain("reply", "lockd names another owner than the one that waits", fmt.Sprintf("%q", c.offer.Oh))
+		}
 	case askFiles:
 		for i := range c.h.files {
 			c.want1(cur, a.lock(0, 10, true).of(i), granted)
-			c.want1(cur, b.waits(0, 10).of(i), wire.NLM4_BLOCKED)
+			if !c.want1(cur, b.waits(0, 10).of(i), wire.NLM4_BLOCKED) {
+				return
+			}
 		}
 		for i := range c.h.files { // who came last is first
 			c.unlockFile(cur, a, len(c.h.files)-1-i)
@@ -126,6 +144,19 @@ type rangeLock struct {
 	file             int
 	start, length    uint64
 	exclusive, block bool
+	long             bool // the owner's handle has longHandle octets
+}
+
+// longHandle is more than lockd's own owner handles have, and less than a client may send.
+const longHandle = 600
+
+// owner is the handle of who asks.
+func (r *rangeLock) owner() []byte {
+	oh := fmt.Appendf(nil, "%s-%d", r.by.c.name, r.by.svid)
+	if r.long {
+		oh = append(oh, make([]byte, longHandle-len(oh))...)
+	}
+	return oh
 }
 
 func (o ownerOf) lock(start, length uint64, exclusive bool) rangeLock {
@@ -145,8 +176,7 @@ func (r rangeLock) of(file int) rangeLock {
 func (r *rangeLock) alock() wire.Nlm4_lock {
 	c := r.by.c
 	return wire.Nlm4_lock{
-		Caller_name: c.name, Fh: c.handle(c.h.files[r.file].IName), Oh: fmt.Appendf(nil, "%s-%d", c.name, r.by.svid),
-		Svid: r.by.svid, L_offset: r.start, L_len: r.length,
+		Caller_name: c.name, Fh: c.handle(c.h.files[r.file].IName), Oh: r.owner(), Svid: r.by.svid, L_offset: r.start, L_len: r.length,
 	}
 }
 
@@ -157,8 +187,8 @@ func (c *locker) complain(oracle, title, text string) {
 	}
 }
 
-// want1 asks for a lock and is content with one answer only.
-func (c *locker) want1(cur *kernel.Task, r rangeLock, want wire.Nlm4_stats) {
+// want1 asks for a lock and is content with one answer only. It tells whether that came.
+func (c *locker) want1(cur *kernel.Task, r rangeLock, want wire.Nlm4_stats) bool {
 	res, ok := c.ask(cur, lockd.NLMPROC_LOCK, &wire.Nlm4_lockargs{
 		Cookie: wire.Netobj(c.name), Block: r.block, Exclusive: r.exclusive, Alock: r.alock(), State: 1,
 	}).(*wire.Nlm4_res)
@@ -166,6 +196,7 @@ func (c *locker) want1(cur *kernel.Task, r rangeLock, want wire.Nlm4_stats) {
 		c.complain("reply", "LOCK has another answer than the only one there is",
 			fmt.Sprintf("bytes from %d, %d of them: %v, want %v", r.start, r.length, res.Stat.Stat, want))
 	}
+	return ok && res.Stat.Stat == want
 }
 
 // unlock gives back all that a process has of the first file.

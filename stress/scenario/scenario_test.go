@@ -132,7 +132,7 @@ func TestScenarios(t *testing.T) {
 		{"lockd-stop-locks", "release=2"},
 		{"cb-session", "first=5,calls=14"}, {"backchannel-stop", "servers=2"},
 		{"nlm-requests", "ask=0"}, {"nlm-requests", "ask=1"}, {"nlm-requests", "ask=2"}, {"nlm-requests", "ask=3"},
-		{"nlm-requests", "ask=4"}, {"nlm-requests", "ask=5"}, {"nlm-requests", "ask=6,files=2"},
+		{"nlm-requests", "ask=4"}, {"nlm-requests", "ask=5"}, {"nlm-requests", "ask=6,files=2"}, {"nlm-requests", "ask=7"},
 		{"nlm-requests", "ask=3,stop=2"},
 		{"nlm-nfsd", ""}, {"nlm-nfsd", "clients=2,proto=2,files=2"}, {"nlm-client", "waiters=3"}, {"nlm-reboot", ""},
 		{"nlm-failover", ""}, {"nlm-failover", "clients=3,release=2,proto=1"}, {"nlm-failover", "release=3,files=2"},

@@ -53,6 +53,10 @@ func encodeInt32(xdr *sunrpc.XdrStream, value uint32) {
 
 // encodeNetobj writes counted octets. The bounds of all that we send keep a message within its page.
 //
+// Differs: 3.19 makes room for an owner handle of its own, NLMCLNT_OHSIZE, but those of clients have up to 1024 octets:
+// it follows a NULL pointer when one with such a handle gets the lock that it waited for. Nobody has corrected that so
+// far.
+//
 // C: encode_netobj, fs/lockd/clntxdr.c
 func encodeNetobj(xdr *sunrpc.XdrStream, data []byte) {
 	p, _ := sunrpc.XdrReserveSpace(xdr, 4+uint64(len(data)))
