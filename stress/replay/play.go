@@ -165,11 +165,21 @@ func dialFrom(network, ip string, port int, addr string) (net.Conn, error) {
 	return d.Dial(network, addr)
 }
 
-// send makes the writes of a case.
+// send makes the writes of a case. An end of the stream comes with the last of them, as in the recordings, where the
+// server saw both at once; it comes to a server that has nothing else to do for the connection by then, since one that
+// is about to read finds the call before it learns of the end.
 func (p *player) send(c *Case, t *Take, conn net.Conn) error {
+	if c.HalfClose {
+		time.Sleep(p.pace.Quiet)
+	}
 	for i, w := range t.Writes {
 		if i > 0 {
 			time.Sleep(c.Delay)
+		}
+		if c.HalfClose && i == len(t.Writes)-1 {
+			if err := cork(conn.(*net.TCPConn)); err != nil {
+				return err
+			}
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(p.pace.First))
 		if _, err := conn.Write(w); err != nil && !closedByPeer(err) {
