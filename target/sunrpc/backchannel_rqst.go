@@ -92,6 +92,9 @@ func xprtDecAllocCount(xprt *RpcXprt, n uint32) {
 
 // xprtFreeAllocation frees a request with its pages. It is on no list. Any context.
 //
+// Differs: 3.19 looks for the page of the call where only a request has it that was used once ("SUNRPC: Fix a memory
+// leak in the backchannel code", 2015).
+//
 // C: xprt_free_allocation, net/sunrpc/backchannel_rqst.c
 func xprtFreeAllocation(req *RpcRqst) {
 	req.Machine().WarnOnOnce(req.RqBcPaState.TestBit(RPC_BC_PA_IN_USE), "xprt_free_allocation: request in use")

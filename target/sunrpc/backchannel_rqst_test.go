@@ -64,13 +64,15 @@ func TestBcRequestGoesRound(t *testing.T) {
 		w := bootBc(cur, 2)
 		serv := w.newServ(m)
 		XprtSvcSetBc(w.xprt, serv)
-		var res [4]int
+		var res [6]int
 		for i := range uint32(3) {
 			w.arrive(words(10+i, RPC_CALL, 7), &res[i])
 		}
 		w.arrive([]byte{1, 2, 3}, &res[3])
+		w.arrive(words(13, RPC_REPLY, 0), &res[4])
+		w.arrive(words(13, 2, 7), &res[5])
 		kernel.Msleep(cur, 10)
-		if res != [4]int{0, 0, -kernel.EAGAIN, -kernel.EINVAL} || w.xprt.Disconnects.Peek() != 1 {
+		if res != [6]int{0, 0, -kernel.EAGAIN, -kernel.EINVAL, 0, -kernel.EINVAL} || w.xprt.Disconnects.Peek() != 3 {
 			t.Errorf("results %v, %d disconnects", res, w.xprt.Disconnects.Peek())
 		}
 		queued := serv.SvCbList.Peek()
@@ -106,6 +108,50 @@ func TestBcRequestGoesRound(t *testing.T) {
 		}
 		kernel.Kfree(serv)
 		w.exit(cur, 2)
+	})
+}
+
+// An answer that cannot be sent is lost, and so is the connection if the server cannot be reached over it.
+func TestBcSendFails(t *testing.T) {
+	inSim(t, 1, kernel.Options{}, func(cur *kernel.Task) {
+		w := bootBc(cur, 1)
+		serv := w.newServ(cur.Machine())
+		XprtSvcSetBc(w.xprt, serv)
+		want := int64(0)
+		for _, tc := range []struct {
+			err          int
+			again, drops bool
+		}{
+			{-kernel.ENOTCONN, false, false}, {-kernel.EHOSTDOWN, false, true}, {-kernel.EHOSTUNREACH, false, true},
+			{-kernel.ENETUNREACH, false, true}, {-kernel.ETIMEDOUT, false, true}, {-kernel.ETIMEDOUT, true, false},
+		} {
+			w.xprt.BcSink = func(*kernel.Task, *RpcRqst, []byte) int {
+				if tc.again {
+					XprtReconnected(w.xprt)
+				}
+				return tc.err
+			}
+			var res int
+			w.arrive(words(1, RPC_CALL), &res)
+			kernel.Msleep(cur, 10)
+			serv.SvCbLock.LockBH()
+			req := serv.SvCbList.First()
+			serv.SvCbList.Del(&req.RqBcList)
+			serv.SvCbLock.UnlockBH()
+			SvcPutnl(&req.RqSndBuf.Head, 0)
+			if got := BcSend(cur, req); got != tc.err {
+				t.Errorf("%s: %s", kernel.ErrName(tc.err), kernel.ErrName(got))
+			}
+			if tc.drops {
+				want++
+			}
+			if n := w.xprt.Disconnects.Peek(); n != want {
+				t.Errorf("%s, reconnected %v: %d disconnects, want %d", kernel.ErrName(tc.err), tc.again, n, want)
+			}
+		}
+		XprtSvcShutdownBc(w.xprt)
+		kernel.Kfree(serv)
+		w.exit(cur, 1)
 	})
 }
 

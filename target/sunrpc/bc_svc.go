@@ -26,7 +26,7 @@ func SvcIsBackchannel(rqstp *SvcRqst) bool {
 // Differs: C makes an RPC task that the transport's state machine sends and that gives the request back when it is
 // released; here the transport's sink takes the bytes at once.
 //
-// C: bc_send, net/sunrpc/bc_svc.c
+// C: bc_send, net/sunrpc/bc_svc.c; rpc_run_bc_task, call_bc_transmit, net/sunrpc/clnt.c
 func BcSend(cur *kernel.Task, req *RpcRqst) int {
 	if cur.Machine().AllocFails("rpc_task") {
 		XprtFreeBcRequest(req)
@@ -42,6 +42,14 @@ func BcSend(cur *kernel.Task, req *RpcRqst) int {
 		if sink := req.RqXprt.BcSink; sink != nil {
 			ret = sink(cur, req, record)
 		}
+	}
+	if ret != 0 {
+		cur.Machine().Printk("RPC: Could not send backchannel reply error: %d", ret)
+	}
+	switch ret {
+	case -kernel.EHOSTDOWN, -kernel.EHOSTUNREACH, -kernel.ENETUNREACH, -kernel.ETIMEDOUT:
+		// The server has to call again, over another connection.
+		xprtConditionalDisconnect(req.RqXprt, req.RqConnectCookie)
 	}
 	XprtFreeBcRequest(req)
 	return ret

@@ -61,9 +61,21 @@ func XprtForceDisconnect(xprt *RpcXprt) {
 	xprt.Disconnects.Inc()
 }
 
+// xprtConditionalDisconnect makes the transport drop its connection if that is still the one of cookie.
+//
+// Differs: without transport_lock, under which 3.19 compares: who drops a connection too many only makes another call
+// of the server necessary.
+//
+// C: xprt_conditional_disconnect, net/sunrpc/xprt.c
+func xprtConditionalDisconnect(xprt *RpcXprt, cookie uint32) {
+	if uint32(xprt.ConnectCookie.Read()) == cookie {
+		XprtForceDisconnect(xprt)
+	}
+}
+
 // XprtReconnected notes that the transport has a new connection: calls half received over the old one are void.
 //
-// C: xs_tcp_finish_connecting, net/sunrpc/xprtsock.c
+// C: xs_tcp_state_change, net/sunrpc/xprtsock.c
 func XprtReconnected(xprt *RpcXprt) {
 	xprt.ConnectCookie.Inc()
 }

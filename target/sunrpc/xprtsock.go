@@ -9,15 +9,25 @@ import (
 	"github.com/seed17199236/svcfuzz/target/kernel/sock"
 )
 
-// XsTcpReadCallback takes a call that arrived from the server: one whole record without its marker. What does not fit
-// into the request's page is cut off. -EAGAIN: no request was free, and the connection is to be dropped; -EINVAL: less
-// than an XID and a direction. The caller holds a reference to the transport. Softirq context.
+// XsTcpReadCallback takes what arrived from the server, one whole record without its marker: a call, of which is cut
+// off what does not fit into the request's page. An answer is dropped, nobody waits for one. -EAGAIN: no request was
+// free; -EINVAL: less than an XID and a direction, or no direction; in both cases the connection is dropped. The caller
+// holds a reference to the transport. Softirq context.
 //
-// Differs: C reads the record piece by piece as it arrives.
+// Differs: C reads the record piece by piece as it arrives, each under transport_lock; one softirq does it all here.
 //
-// C: xs_tcp_read_callback, net/sunrpc/xprtsock.c
+// C: xs_tcp_read_fraghdr, xs_tcp_read_calldir, xs_tcp_read_callback, net/sunrpc/xprtsock.c
 func XsTcpReadCallback(xprt *RpcXprt, record []byte) int {
-	if len(record) < 8 {
+	dir := uint32(1 << 31)
+	if len(record) >= 8 {
+		dir = binary.BigEndian.Uint32(record[4:])
+	}
+	switch dir {
+	case RPC_CALL:
+	case RPC_REPLY:
+		return 0
+	default:
+		XprtForceDisconnect(xprt)
 		return -kernel.EINVAL
 	}
 	req := XprtLookupBcRequest(xprt, binary.BigEndian.Uint32(record))
