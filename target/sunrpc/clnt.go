@@ -196,6 +196,9 @@ func rpcKillallTasks(clnt *RpcClnt) {
 // RpcShutdownClient ends the calls under way, waits for them and frees the client. Nobody makes new ones. A call's
 // RpcRelease may do this to its own client, which then goes with the call. May sleep; nil is not allowed.
 //
+// Differs: kills the calls once, where 3.19 does so again every second, for the sake of new ones. Drops the one
+// reference that our clients have.
+//
 // C: rpc_shutdown_client, net/sunrpc/clnt.c
 func RpcShutdownClient(cur *kernel.Task, clnt *RpcClnt) {
 	alone, free := false, false
@@ -405,11 +408,14 @@ func callTransmit(cur *kernel.Task, task *RpcTask) {
 	task.action = next
 }
 
-// callBindStatus looks at why the port was not found.
+// callBindStatus looks at why the port was not found. A call that ends here ends with -EIO, unless there was no way to
+// the peer's rpcbind.
+//
+// Differs: no procedure 0 that ends at once; no client of ours calls it.
 //
 // C: call_bind_status, net/sunrpc/clnt.c
 func callBindStatus(cur *kernel.Task, task *RpcTask) {
-	status := task.TkStatus
+	status, exit := task.TkStatus, -kernel.EIO
 	task.TkStatus = 0
 	task.action = callTimeout
 	switch status {
@@ -425,18 +431,16 @@ func callBindStatus(cur *kernel.Task, task *RpcTask) {
 				return
 			}
 		}
-	case -kernel.ETIMEDOUT:
+	case -kernel.ETIMEDOUT, -kernel.EPROTONOSUPPORT: // the latter asks in another version then
 		return
-	case -kernel.EPROTONOSUPPORT:
-		task.action = callTransmit // asks in another version
-		return
-	case -kernel.ECONNREFUSED, -kernel.ECONNRESET, -kernel.ECONNABORTED, -kernel.ENOTCONN, -kernel.EHOSTUNREACH,
-		-kernel.ENETUNREACH, -kernel.EPIPE:
+	case -kernel.ECONNREFUSED, -kernel.ECONNRESET, -kernel.ECONNABORTED, -kernel.ENOTCONN, -kernel.EHOSTDOWN,
+		-kernel.EHOSTUNREACH, -kernel.ENETUNREACH, -kernel.ENOBUFS, -kernel.EPIPE:
 		if !task.isSoftconn() && rpcSleepOn(cur, task, 5*kernel.HZ) {
 			return
 		}
+		exit = status
 	}
-	rpcFail(task, status)
+	rpcFail(task, exit)
 }
 
 // rpcFail ends the call with status, or with -EIO if it was killed.
@@ -456,7 +460,7 @@ func callConnectStatus(cur *kernel.Task, task *RpcTask) {
 	task.action = callTimeout
 	switch status {
 	case -kernel.ECONNREFUSED, -kernel.ECONNRESET, -kernel.ECONNABORTED, -kernel.ENETUNREACH, -kernel.EHOSTUNREACH,
-		-kernel.EPIPE:
+		-kernel.ENOBUFS, -kernel.EPIPE:
 		if !task.isSoftconn() && rpcSleepOn(cur, task, 3*kernel.HZ) {
 			return
 		}
@@ -466,9 +470,9 @@ func callConnectStatus(cur *kernel.Task, task *RpcTask) {
 	rpcFail(task, status)
 }
 
-// callStatus waits for the answer to a message that went out, and looks at why there is none.
+// callStatus waits for the answer to a message that went out, and looks at why there is none, or why it did not go out.
 //
-// C: call_status, net/sunrpc/clnt.c
+// C: call_status, call_transmit_status, net/sunrpc/clnt.c
 func callStatus(cur *kernel.Task, task *RpcTask) {
 	status := task.TkStatus
 	if status == 0 {
@@ -479,7 +483,7 @@ func callStatus(cur *kernel.Task, task *RpcTask) {
 	case 0:
 		task.action = callDecode
 		return
-	case -kernel.EHOSTUNREACH, -kernel.ENETUNREACH, -kernel.EPERM:
+	case -kernel.EHOSTDOWN, -kernel.EHOSTUNREACH, -kernel.ENETUNREACH, -kernel.EPERM:
 		if !task.isSoftconn() && rpcSleepOn(cur, task, 3*kernel.HZ) {
 			task.action = callTimeout
 			return
@@ -487,8 +491,13 @@ func callStatus(cur *kernel.Task, task *RpcTask) {
 	case -kernel.ETIMEDOUT:
 		task.action = callTimeout
 		return
-	case -kernel.ECONNREFUSED, -kernel.ECONNRESET, -kernel.ECONNABORTED:
-		RpcForceRebind(task.TkClient)
+	case -kernel.ECONNREFUSED, -kernel.ECONNRESET, -kernel.ECONNABORTED, -kernel.ENOBUFS:
+		if status == -kernel.ECONNREFUSED && task.isSoftconn() {
+			break
+		}
+		if status != -kernel.ENOBUFS {
+			RpcForceRebind(task.TkClient)
+		}
 		if rpcSleepOn(cur, task, 3*kernel.HZ) {
 			task.action = callTransmit
 			return
@@ -561,6 +570,8 @@ func callDecode(_ *kernel.Task, task *RpcTask) {
 
 // rpcVerifyHeader looks at the header of an answer of at least three words and returns where the results begin.
 // False: there are none, and the call is over or goes on with its next step.
+//
+// Differs: an answer that ends behind its verifier is garbage; 3.19 takes its status from what the buffer had.
 //
 // C: rpc_verify_header, net/sunrpc/clnt.c
 func rpcVerifyHeader(task *RpcTask, reply []byte) (XdrPtr, bool) {
@@ -646,7 +657,9 @@ func rpcVerifyDenied(task *RpcTask, p XdrPtr) (XdrPtr, bool) {
 	return XdrPtr{}, false
 }
 
-// rpcauthCheckverf steps over the verifier of an answer; -EIO if it is none of the flavour.
+// rpcauthCheckverf steps over the verifier of an answer, over its whole words; -EIO if it is none of the flavour.
+//
+// Differs: -EIO too if the answer ends before the verifier's words do, where 3.19 reads on in the buffer.
 //
 // C: nul_validate, net/sunrpc/auth_null.c; unx_validate, net/sunrpc/auth_unix.c
 func rpcauthCheckverf(task *RpcTask, p *XdrPtr) int {
@@ -661,6 +674,6 @@ func rpcauthCheckverf(task *RpcTask, p *XdrPtr) int {
 	if size > RPC_MAX_AUTH_SIZE || !unix && size != 0 {
 		return -kernel.EIO
 	}
-	p.Off += int(XdrQuadlen(size)) * 4
+	p.Off += int(size>>2) * 4
 	return 0
 }

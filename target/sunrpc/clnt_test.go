@@ -419,6 +419,7 @@ func TestClntHostile(t *testing.T) {
 		{"good", word(RPC_REPLY, 0, 0, 0, 0, 5), 0, 1},
 		{"more than asked for", word(RPC_REPLY, 0, 0, 0, 0, 5, 6, 7), 0, 1},
 		{"short verifier of AUTH_SHORT", word(RPC_REPLY, 0, RPC_AUTH_SHORT, 4, 9, 0, 5), 0, 1},
+		{"verifier of a word and an octet", word(RPC_REPLY, 0, RPC_AUTH_SHORT, 5, 9, 0, 5), 0, 1},
 		{"verifier of 400 octets", word(verf400...), 0, 1},
 		{"verifier of 404 octets", word(long(404)...), -kernel.EIO, 3},
 		{"verifier of 4 G", word(long(1<<32 - 1)...), -kernel.EIO, 3},
@@ -544,7 +545,7 @@ func goodReply(b []byte) (uint32, bool) {
 	if len(b)%4 != 0 || at(4) != RPC_REPLY || at(8) != RPC_MSG_ACCEPTED || at(12) > RPC_AUTH_SHORT || at(16) > 400 {
 		return 0, false
 	}
-	body := 20 + (int(at(16))+3)&^3
+	body := 20 + int(at(16))&^3
 	return at(body + 4), at(body) == RPC_SUCCESS && body+8 <= len(b)
 }
 
@@ -562,10 +563,10 @@ func TestClntRecords(t *testing.T) {
 		{"a stranger's answer first", func(b []byte) []byte {
 			return append(record(words(4711, RPC_REPLY, 0, 0, 0, 0, 9)), record(b)...)
 		}, 1},
-		{"a call first", func(b []byte) []byte { return append(record(words(1, RPC_CALL, 2)), record(b)...) }, 1},
 		{"a large record first", func(b []byte) []byte {
 			return append(record(append(words(4711, RPC_REPLY), make([]byte, 50000)...)), record(b)...)
 		}, 1},
+		{"a call first", func(b []byte) []byte { return append(record(words(1, RPC_CALL, 2)), record(b)...) }, 2},
 		{"neither call nor answer", func(b []byte) []byte { return append(record(words(1, 2, 3)), record(b)...) }, 2},
 		{"an empty fragment", func(b []byte) []byte { return append(words(0), record(b)...) }, 2},
 		{"a fragment of 7 octets", func(b []byte) []byte {
@@ -697,7 +698,7 @@ func TestClntRebind(t *testing.T) {
 		a := newPeer(cur, net, sock.IPPROTO_UDP, at(901), echo)
 		b := newPeer(cur, net, sock.IPPROTO_UDP, at(902), echo)
 		clnt := client(t, cur, rpc, net, IPPROTO_UDP, 0, RPC_CLNT_CREATE_AUTOBIND)
-		for i, want := range []int{0, 0, 0, -kernel.EACCES, -kernel.EPFNOSUPPORT} {
+		for i, want := range []int{0, 0, 0, -kernel.EIO, -kernel.EIO} {
 			if i > 1 {
 				RpcForceRebind(clnt)
 				if RpcPeeraddr(clnt).Port != 0 {
@@ -743,15 +744,87 @@ func TestClntRebind6(t *testing.T) {
 			Rpc: rpc, Net: net, Protocol: IPPROTO_TCP, Address: at(0), Timeout: nlmTimeout, Program: clntTestProgram,
 			Version: clntVers, Flags: RPC_CLNT_CREATE_AUTOBIND,
 		})
-		for i, want := range []int{0, -kernel.EPFNOSUPPORT, -kernel.EACCES} {
+		for i, want := range []int{0, -kernel.EIO, -kernel.EIO} {
 			if _, err := call(cur, clnt, 3, 0); err != want {
 				t.Errorf("call %d: %s, want %s", i, kernel.ErrName(err), kernel.ErrName(want))
 			}
 			RpcForceRebind(clnt)
 		}
+		for i, c := range rpcbind.calls {
+			if !bytes.Contains(c, addr("::1.0.111")) {
+				t.Errorf("call %d of rpcbind does not say where rpcbind is: %x", i, c)
+			}
+		}
 		RpcShutdownClient(cur, clnt)
 		p.end(cur)
 		rpcbind.end(cur)
+	})
+}
+
+// TestClntCalled has a peer that calls over the connection: no request is reserved for that, so the connection goes.
+func TestClntCalled(t *testing.T) {
+	clntEverywhere(t, func(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
+		p := newPeer(cur, net, sock.IPPROTO_TCP, sock.LoopbackAddr(sock.AF_INET, 0), func(i int, call []byte) answer {
+			if i == 0 {
+				return answer{b: words(7, RPC_CALL, RPC_VERSION, clntProg, clntVers, 0, 0, 0, 0, 0)}
+			}
+			return echo(i, call)
+		})
+		clnt := client(t, cur, rpc, net, IPPROTO_TCP, p.port, 0)
+		if res, err := call(cur, clnt, 5, 0); res != 5 || err != 0 {
+			t.Errorf("%d, %s", res, kernel.ErrName(err))
+		}
+		RpcShutdownClient(cur, clnt)
+		p.end(cur)
+		if p.conns < 2 {
+			t.Error("the connection was kept")
+		}
+	})
+}
+
+// TestClntLateConnection has a peer that is not there at first and never answers: the time of a call begins when it is
+// sent.
+func TestClntLateConnection(t *testing.T) {
+	clntSim(t, 3, func(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
+		clnt := client(t, cur, rpc, net, IPPROTO_TCP, 5000, 0)
+		start, end, status := cur.Machine().Jiffies(), kernel.Jiffies(0), 0
+		ops := &RpcCallOps{RpcCallDone: func(_ *kernel.Task, task *RpcTask, _ any) {
+			end, status = task.Machine().Jiffies(), task.TkStatus
+		}}
+		RpcCallAsync(cur, clnt, &RpcMessage{RpcProc: clntEcho, RpcArgp: uint32(1), RpcResp: new(uint32)}, 0, ops, nil)
+		kernel.Msleep(cur, 10_000)
+		p := newPeer(cur, net, sock.IPPROTO_TCP, sock.LoopbackAddr(sock.AF_INET, 5000),
+			func(int, []byte) answer { return answer{} })
+		kernel.Msleep(cur, 150_000)
+		var got []int
+		for _, j := range append(p.times, end) {
+			got = append(got, int((j-start+kernel.HZ/2)/kernel.HZ))
+		}
+		if want := []int{12, 62, 122}; fmt.Sprint(got) != fmt.Sprint(want) || status != -kernel.EIO {
+			t.Errorf("sent and over at %v, want %v; %s", got, want, kernel.ErrName(status))
+		}
+		RpcShutdownClient(cur, clnt)
+		p.end(cur)
+	})
+}
+
+// TestClntUnsent has messages that do not go out: a call that needs a connection is over at once.
+func TestClntUnsent(t *testing.T) {
+	clntSim(t, 1, func(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) {
+		clnt := client(t, cur, rpc, net, IPPROTO_UDP, 900, 0)
+		task := rpcNewTask(clnt, &RpcMessage{RpcProc: clntEcho}, RPC_TASK_SOFTCONN, nil, nil)
+		for status, goesOn := range map[int]bool{
+			-kernel.ECONNREFUSED: false, -kernel.EHOSTDOWN: false, -kernel.EHOSTUNREACH: false, -kernel.ENETUNREACH: false,
+			-kernel.EPERM: false, -kernel.ECONNRESET: true, -kernel.ENOBUFS: true, -kernel.EPIPE: true,
+		} {
+			task.TkStatus, task.action = status, callStatus
+			callStatus(cur, task)
+			if goesOn != (task.action != nil) || !goesOn && task.TkStatus != status {
+				t.Errorf("%s: goes on %v, %s", kernel.ErrName(status), task.action != nil, kernel.ErrName(task.TkStatus))
+			}
+		}
+		kernel.Kfree(task)
+		RpcShutdownClient(cur, clnt)
 	})
 }
 

@@ -33,9 +33,6 @@ const (
 	RPCB_OWNER_STRING = "0"
 )
 
-// eacces is EACCES: rpcbind was reached and said no.
-const eacces = 13
-
 // RpcbindArgs is the argument of an rpcbind call. Version 2 uses RProt and RPort, 3 and 4 use the strings. An RAddr is
 // a universal address such as "0.0.0.0.15.255".
 type RpcbindArgs struct {
@@ -261,6 +258,9 @@ func RpcbCreateLocal(cur *kernel.Task, rpc *Sunrpc, net *sock.Net) int {
 
 // rpcbRegisterCall makes a SET or UNSET call; -EACCES: rpcbind said no. May sleep.
 //
+// Differs: each call of an RpcbindPort has a connection of its own, so that there is none to be lost, which an UNSET
+// over the local socket does not make again in 3.19.
+//
 // C: rpcb_register_call, net/sunrpc/rpcb_clnt.c
 func rpcbRegisterCall(cur *kernel.Task, clnt *rpcbClnt, proc uint32, args *RpcbindArgs) int {
 	result, err := rpcbClntCall(cur, clnt, proc, args)
@@ -268,7 +268,7 @@ func rpcbRegisterCall(cur *kernel.Task, clnt *rpcbClnt, proc uint32, args *Rpcbi
 		return err
 	}
 	if result == 0 {
-		return -eacces
+		return -kernel.EACCES
 	}
 	return 0
 }
@@ -413,7 +413,7 @@ func rpcbCallPeer(cur *kernel.Task, task *RpcTask, addr SockAddr, vers uint32) (
 		RVers:  clnt.ClVers,
 		RProt:  clnt.ClProt,
 		RNetid: rpcbNetid(clnt.ClProt, addr.Family),
-		RAddr:  RpcSockaddr2uaddr(addr),
+		RAddr:  RpcSockaddr2uaddr(addr.WithPort(port)), // where rpcbind itself was reached
 	}
 	var res uint16
 	msg := &RpcMessage{RpcProc: rpcbProgram.Version[vers].Procs[RPCBPROC_GETPORT], RpcArgp: args, RpcResp: &res}
@@ -488,6 +488,8 @@ func rpcbEncGetaddr(xdr *XdrStream, argp any) {
 const rpcbMaxUaddrLen = 56
 
 // rpcbDecGetaddr reads a universal address of which only the port is used, 0 for an empty one; -EIO for what is none.
+//
+// Differs: does not look at the host in front of the port, with which 3.19 does nothing but to read it.
 //
 // C: rpcb_dec_getaddr, net/sunrpc/rpcb_clnt.c
 func rpcbDecGetaddr(xdr *XdrStream, resp any) int {

@@ -45,7 +45,7 @@ func TestRpcbRegister(t *testing.T) {
 			{&any4, "tcp", 0, 1},
 			{&any4, "tcp", 0, 1},
 			{&any6, "tcp6", 0, 2},
-			{&SockAddr{Family: sock.AF_INET, Port: 4046}, "tcp", -eacces, 2},
+			{&SockAddr{Family: sock.AF_INET, Port: 4046}, "tcp", -kernel.EACCES, 2},
 			{&SockAddr{Family: 1, Port: 4046}, "tcp", -kernel.EAFNOSUPPORT, 2},
 			{&SockAddr{Family: sock.AF_INET}, "tcp", 0, 1},
 			{nil, "", 0, 0},

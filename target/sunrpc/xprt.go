@@ -174,24 +174,29 @@ func xprtBind(cur *kernel.Task, task *RpcTask) int {
 }
 
 // xprtPrepareTransmit notes where the message goes and, if there is a socket to send it by, ready, that its answer is
-// waited for from now on. An answer that came to an earlier copy of the message makes it unnecessary to send another.
-// clWrite is held.
+// waited for from now on, for the first message also that its time begins only now, whatever the way to the peer took.
+// An answer that came to an earlier copy of the message makes it unnecessary to send another. clWrite is held.
 //
-// C: xprt_prepare_transmit, net/sunrpc/xprt.c
+// C: xprt_prepare_transmit, xprt_transmit, net/sunrpc/xprt.c
 func xprtPrepareTransmit(task *RpcTask) (send, ready bool) {
 	clnt := task.TkClient
+	first := false
 	clnt.ClLock.Lock()
 	task.addr = clnt.ClAddr
 	ready = task.addr.Port != 0 && xsConnected(clnt)
 	if ready {
 		task.connectCookie = clnt.clCookie
 		send = task.reply == nil
-		if send && !task.waiting {
+		first = send && !task.waiting
+		if first {
 			task.waiting = true
 			clnt.ClRecv = append(clnt.ClRecv, task)
 		}
 	}
 	clnt.ClLock.Unlock()
+	if first {
+		xprtResetMajortimeo(task)
+	}
 	return send, ready
 }
 

@@ -135,7 +135,8 @@ func xsTcpDataReady(clnt *RpcClnt) bool {
 
 // xsTcpReadRecord takes the next octets of the stream: false if they make no sense.
 //
-// Differs: a record is collected and then given to its call; C puts it into the call's buffer as it comes.
+// Differs: a record is collected and then given to its call; C puts it into the call's buffer as it comes. What makes
+// no sense is the end of the connection at once; in C a worker closes it, and what arrives until then is still read.
 //
 // C: xs_tcp_read_fraghdr, xs_tcp_read_common, net/sunrpc/xprtsock.c
 func xsTcpReadRecord(clnt *RpcClnt, b []byte) bool {
@@ -171,10 +172,13 @@ func xsTcpReadRecord(clnt *RpcClnt, b []byte) bool {
 	return true
 }
 
-// xsTcpRecord takes a whole record, which has at least two words: an answer, or a call, which no client of ours
-// expects and which is dropped. False for anything else.
+// xsTcpRecord takes a whole record, which has at least two words: an answer. False for a call, for which no client of
+// ours has reserved requests, and for anything else.
 //
-// C: xs_tcp_read_calldir, net/sunrpc/xprtsock.c
+// Differs: an answer alone ends the pauses between connections; in 3.19 any octets do, even the end of the stream, and
+// a peer that closes every connection is connected to without any, see xsPause.
+//
+// C: xs_tcp_read_calldir, xs_tcp_read_reply, xs_tcp_read_callback, net/sunrpc/xprtsock.c
 func xsTcpRecord(clnt *RpcClnt, record []byte) bool {
 	switch binary.BigEndian.Uint32(record[4:]) {
 	case RPC_REPLY:
@@ -182,7 +186,7 @@ func xsTcpRecord(clnt *RpcClnt, record []byte) bool {
 		xprtCompleteRqst(clnt, record)
 		return true
 	case RPC_CALL:
-		return true
+		clnt.Machine().Printk("Callback slot table overflowed")
 	}
 	return false
 }
@@ -317,6 +321,10 @@ var (
 
 // xsBind gives the socket its source address and, unless the client may do without, a port that only root can have.
 // Where that is not allowed any port has to do. 0 or -errno.
+//
+// Differs: 3.19 goes down through the ports and ours up; it ignores the source address where any port will do, which
+// then is not that of the client that called; and without the right to a port there is no connection at all, with
+// which the services could not be tried without being root.
 //
 // C: xs_bind, net/sunrpc/xprtsock.c
 func xsBind(clnt *RpcClnt, sk *sock.Sock) int {
