@@ -208,7 +208,8 @@ func nfs41CallbackSvc(cur *kernel.Task, data any) int {
 // nfs41CallbackUp prepares the thread of a back channel service. NfsCallbackMutex is held; -errno.
 //
 // Differs: SvCbList, SvCbLock and SvCbWaitq are set up by SvcCreate. 3.19 does it here, when bc_serv may already
-// have shown the service to the receive side of the transport.
+// have shown the service to the receive side of the transport. There is no sv_bc_xprt whose reference a failure drops
+// (d4b09acf924b).
 //
 // C: nfs41_callback_up, fs/nfs/callback.c
 func nfs41CallbackUp(cur *kernel.Task, serv *sunrpc.SvcServ) (*sunrpc.SvcRqst, int) {
@@ -407,6 +408,10 @@ func (n *Nfs) nfsCallbackCreateSvc(cur *kernel.Task, minorversion int) (*sunrpc.
 // NfsCallbackUp adds a user of the callback service of a minor version in net and starts what is not running yet.
 // xprt is the client's transport, whose back channel is opened; it is nil for minor version 0. Takes
 // NfsCallbackMutex; may sleep. 0, or -errno with everything as it was before.
+//
+// Differs: 3.19 has a transport for minor version 0 as well, of which it uses the namespace alone. A failing start
+// closes the back channel and gives back what came by it meanwhile; 3.19 leaves the transport with a freed service, see
+// nfsCallbackShutdownBc.
 //
 // C: nfs_callback_up, fs/nfs/callback.c
 func (n *Nfs) NfsCallbackUp(cur *kernel.Task, minorversion int, xprt *sunrpc.RpcXprt, net *sock.Net) int {

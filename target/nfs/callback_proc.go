@@ -184,8 +184,11 @@ func (n *Nfs) nfs4CallbackRecall(cur *kernel.Task, args *CbRecallargs, cps *cbPr
 		}
 		return NFS4ERR_BADHANDLE
 	}
-	res := uint32(NFS4_OK)
-	if n.nfsAsyncInodeReturnDelegation(cur, inode, &args.Stateid) != 0 {
+	res := uint32(NFS4ERR_RESOURCE)
+	switch n.nfsAsyncInodeReturnDelegation(cur, inode, &args.Stateid) {
+	case 0:
+		res = NFS4_OK
+	case -kernel.ENOENT:
 		res = NFS4ERR_BAD_STATEID
 	}
 	n.nfsIputAndDeactive(cur, inode)
@@ -233,6 +236,8 @@ func getLayoutByFh(clp *NfsClient, fh []byte, stateid *Nfs4Stateid) *PnfsLayoutH
 // initiateFileDraining ends the use of the segments in a range of one file's layout: NFS4ERR_NOMATCHING_LAYOUT once
 // none is left, NFS4ERR_DELAY while one is in use. May sleep.
 //
+// Differs: there is nothing to be committed between the two sections, and no layout driver to be told.
+//
 // C: initiate_file_draining, fs/nfs/callback_proc.c
 func (n *Nfs) initiateFileDraining(cur *kernel.Task, clp *NfsClient, args *CbLayoutrecallargs) uint32 {
 	lo := getLayoutByFh(clp, args.CblFh.Bytes(), &args.CblStateid)
@@ -243,7 +248,10 @@ func (n *Nfs) initiateFileDraining(cur *kernel.Task, clp *NfsClient, args *CbLay
 	inode := lo.PlhInode
 	var free []*PnfsLayoutSegment
 	inode.ILock.Lock()
-	lo.PlhStateid.Seqid = args.CblStateid.Seqid
+	pnfsSetLayoutStateid(lo, &args.CblStateid)
+	inode.ILock.Unlock()
+
+	inode.ILock.Lock()
 	if lo.PlhBulkRecall || pnfsMarkMatchingLsegsInvalid(lo, &free, &args.CblRange) != 0 {
 		rv = NFS4ERR_DELAY
 	}
@@ -337,7 +345,7 @@ func hasLayoutDriver(clp *NfsClient, ld uint32) bool {
 // NFS4ERR_RETRY_UNCACHED_REP for the last one again, whose answer nobody kept, or an error. SlotTblLock is held.
 //
 // Differs: leaves the slot as it is; tells a call that is still being answered, and a cached answer that nobody can
-// have asked for, from others; wraps from the highest number to 0 (4.8).
+// have asked for, from others (4.8); wraps from the highest number to 0, as 4.8 did not yet.
 //
 // C: validate_seqid, fs/nfs/callback_proc.c
 func validateSeqid(tbl *Nfs4SlotTable, slot *Nfs4Slot, args *CbSequenceargs) uint32 {
@@ -360,8 +368,9 @@ func validateSeqid(tbl *Nfs4SlotTable, slot *Nfs4Slot, args *CbSequenceargs) uin
 // true if one of them still is not. tbl's lock is held, and dropped for the time. Process context.
 //
 // Differs: 3.19 says at once that there is one, and looks at any slot number that the server names, within the table
-// or not ("NFSv4.1: Delay callback processing when there are referring triples", 4.8). That successor does not notice
-// when the time is up, since it looks at a comparison where it means the result of the wait; ours says so.
+// or not ("NFSv4.1: Delay callback processing when there are referring triples", 4.8). 4.8 keeps tbl's lock while it
+// waits; those that drop it do not notice when the time is up, since they look at a comparison where they mean the
+// result of the wait; ours says so.
 //
 // C: referring_call_exists, fs/nfs/callback_proc.c
 func referringCallExists(cur *kernel.Task, clp *NfsClient, args *CbSequenceargs, tbl *Nfs4SlotTable) bool {
@@ -389,8 +398,9 @@ func referringCallExists(cur *kernel.Task, clp *NfsClient, args *CbSequenceargs,
 // before succeeds here and fails at the next operation. Sleeps.
 //
 // Differs: as validateSeqid and referringCallExists; a failing call leaves the slot's number alone, and one that asks
-// for its answer to be kept is refused ("NFSv4.x: Enforce the ca_maxreponsesize_cached on the back channel", 4.8). The
-// result is filled in for a repeated call too, which 3.19 answers with zeros.
+// for its answer to be kept is refused ("NFSv4.x: Enforce the ca_maxreponsesize_cached on the back channel", 4.8), as
+// is any over a session without a back channel (later). The result is filled in for a repeated call too, which 3.19
+// answers with zeros.
 //
 // C: nfs4_callback_sequence, fs/nfs/callback_proc.c
 func (n *Nfs) nfs4CallbackSequence(cur *kernel.Task, args *CbSequenceargs, res *CbSequenceres,

@@ -588,6 +588,49 @@ func TestReplyFull(t *testing.T) {
 	})
 }
 
+// TestSequenceReplyCut writes the result of CB_SEQUENCE where there is too little room: whole parts of it stay.
+func TestSequenceReplyCut(t *testing.T) {
+	m := kernel.NewSim()
+	defer m.Close()
+	for room, want := range map[uint32]struct {
+		status uint32
+		octets uint64
+	}{12: {NFS4ERR_RESOURCE, 0}, 16: {NFS4ERR_RESOURCE, 16}, 28: {NFS4ERR_RESOURCE, 16}, 32: {NFS4_OK, 32}} {
+		var xdr sunrpc.XdrStream
+		buf := &sunrpc.XdrBuf{Head: sunrpc.KvecOf(make([]byte, 64), 0), Buflen: room}
+		sunrpc.XdrInitEncode(m, &xdr, buf, sunrpc.XdrPtr{})
+		status := encodeCbSequenceRes(&xdr, &cbArgs{sequenceRes: CbSequenceres{CsrSessionid: sessID}})
+		if status != want.status || buf.Head.IovLen != want.octets {
+			t.Errorf("room for %d octets: status %d, %d octets", room, status, buf.Head.IovLen)
+		}
+	}
+}
+
+// TestDelegationAppears recalls a delegation that is just being given: it is known by the file's handle first and by
+// its stateid a moment later.
+func TestDelegationAppears(t *testing.T) {
+	const nothing = 1
+	seen := map[int]bool{}
+	within(t, 1000, 0, func(cur *kernel.Task, m *mounted, fail func(string, ...any)) {
+		fh, id := []byte("third file"), Nfs4Stateid{1, [12]byte{'t'}}
+		inode := m.AddInode(cur, m.server, fh, InodeAttr{})
+		server := cur.Machine().Spawn(cur, "server", func(cur *kernel.Task) {
+			found, _ := nfsDelegationFindInode(m.clp, fh)
+			if found == nil {
+				seen[nothing] = true
+				return
+			}
+			seen[m.nfsAsyncInodeReturnDelegation(cur, found, &id)] = true
+			m.nfsIputAndDeactive(cur, found)
+		})
+		m.AddDelegation(cur, inode, id, FMODE_READ, 1)
+		kernel.Join(cur, server)
+	})
+	if !seen[nothing] || !seen[-kernel.ENOENT] || !seen[0] {
+		t.Errorf("seen %v", seen)
+	}
+}
+
 // TestRecall has delegations returned: once each, by the state manager, however often they are recalled.
 func TestRecall(t *testing.T) {
 	within(t, 100, 0, func(cur *kernel.Task, m *mounted, fail func(string, ...any)) {
@@ -720,6 +763,28 @@ func TestLayoutRecall(t *testing.T) {
 			fail("the layout is still there")
 		}
 		expect("what is gone", of(IOMODE_ANY, 0, NFS4_MAX_UINT64), NFS4ERR_NOMATCHING_LAYOUT, 0)
+	})
+}
+
+// TestLayoutStateid recalls with newer and older sequence numbers: the layout keeps the newest, which may be a small
+// one.
+func TestLayoutStateid(t *testing.T) {
+	within(t, 1, 1, func(cur *kernel.Task, m *mounted, fail func(string, ...any)) {
+		for i, seqid := range []struct{ recall, want uint32 }{
+			{5, 5}, {3, 5}, {1<<31 + 4, 1<<31 + 4}, {2, 2}, {1<<32 - 1, 2},
+		} {
+			id := Nfs4Stateid{seqid.recall, layoutID.Other}
+			r := m.back(cur, opSequence(sessID, uint32(i+1), 0, 0),
+				opLayoutrecall(RETURN_FILE, IOMODE_ANY, layoutOf(writtenFh, id, 1000, 1)))
+			if got := m.wrote.Layout.PlhStateid; r.status != NFS4ERR_NOMATCHING_LAYOUT || got.Seqid != seqid.want ||
+				got.Other != layoutID.Other {
+				fail("recall %d: %+v, %+v", i, r, got)
+			}
+		}
+		lo := &PnfsLayoutHdr{PlhStateid: Nfs4Stateid{7, layoutID.Other}}
+		if pnfsSetLayoutStateid(lo, &Nfs4Stateid{3, layoutID.Other}); lo.PlhStateid.Seqid != 3 {
+			fail("an empty layout has number %d", lo.PlhStateid.Seqid)
+		}
 	})
 }
 

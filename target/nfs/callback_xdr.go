@@ -134,6 +134,9 @@ func nfs4EncodeVoid(rqstp *sunrpc.SvcRqst, p sunrpc.XdrPtr, _ any) bool {
 
 // readBuf takes the next nbytes of the request; false if it has not so many.
 //
+// Differs: nothing is printed, here and where a tag is too long or a minor version too high. The kernel has the number
+// in 32 bits with a sign, and takes the highest three for 0; who reads so much fails a moment later all the same.
+//
 // C: read_buf, fs/nfs/callback_xdr.c
 func readBuf(xdr *sunrpc.XdrStream, nbytes uint64) (sunrpc.XdrPtr, bool) {
 	return sunrpc.XdrInlineDecode(xdr, nbytes)
@@ -179,9 +182,9 @@ func decodeFh(xdr *sunrpc.XdrStream, fh *NfsFh) uint32 {
 
 // decodeBitmap reads a bitmap of any length and keeps its first two words.
 //
-// Differs: a word that the bitmap does not have is 0, where the kernel leaves what the memory had; a length of 2^30
-// words is too long, where the kernel takes the 0 octets that are left of it in 32 bits and reads on behind them
-// (ours).
+// Differs: a word that the bitmap does not have is 0, where the kernel leaves what the memory had; 2^30 words and more
+// are too long, where the kernel takes the octets that are left of them in 32 bits, be it none, and reads on behind
+// them (ours).
 //
 // C: decode_bitmap, fs/nfs/callback_xdr.c
 func decodeBitmap(xdr *sunrpc.XdrStream, bitmap *[2]uint32) uint32 {
@@ -335,7 +338,8 @@ const (
 // notification.
 //
 // Differs: an empty array is none at all, where 3.19 leaves what the memory had (b05bf5c63b32). More notifications
-// than the request has room for are NFS4ERR_BADXDR before there is memory for them (ours).
+// than the request has room for are NFS4ERR_BADXDR before there is memory for them, also from 2^31 on, which 3.19 takes
+// for none (ours).
 //
 // C: decode_devicenotify_args, fs/nfs/callback_xdr.c
 func decodeDevicenotifyArgs(rqstp *sunrpc.SvcRqst, xdr *sunrpc.XdrStream, cb *cbArgs) uint32 {
@@ -469,7 +473,8 @@ func kfreeRclists(lists *cbRclists) {
 
 // decodeCbSequenceArgs reads the arguments of CB_SEQUENCE. Only if it succeeds there may be an array to free.
 //
-// Differs: more lists than the request has room for are refused before there is memory for them (ours).
+// Differs: more lists than the request has room for are refused before there is memory for them. A list without calls,
+// or one that was not read, has no array; 3.19 frees what its memory had (ours).
 //
 // C: decode_cb_sequence_args, fs/nfs/callback_xdr.c
 func decodeCbSequenceArgs(rqstp *sunrpc.SvcRqst, xdr *sunrpc.XdrStream, cb *cbArgs) uint32 {
@@ -634,6 +639,8 @@ func encodeOpHdr(xdr *sunrpc.XdrStream, op, res uint32) uint32 {
 // encodeGetattrRes writes the result of a CB_GETATTR that succeeded. If the room ends within it, the answer ends there
 // too: as in the kernel, what was written of it stays.
 //
+// Differs: the length of attributes of which not even the last was reached is 0; 3.19 leaves what the page had.
+//
 // C: encode_getattr_res, fs/nfs/callback_xdr.c
 func encodeGetattrRes(xdr *sunrpc.XdrStream, cb *cbArgs) uint32 {
 	res := &cb.getattrRes
@@ -664,7 +671,22 @@ func encodeGetattrRes(xdr *sunrpc.XdrStream, cb *cbArgs) uint32 {
 	return status
 }
 
-// encodeCbSequenceRes writes the result of a CB_SEQUENCE that succeeded.
+// encodeSessionid writes a session id.
+//
+// C: encode_sessionid, fs/nfs/callback_xdr.c
+func encodeSessionid(xdr *sunrpc.XdrStream, sid *Nfs4Sessionid) uint32 {
+	p, ok := sunrpc.XdrReserveSpace(xdr, NFS4_MAX_SESSIONID_LEN)
+	if !ok {
+		return NFS4ERR_RESOURCE
+	}
+	sunrpc.XdrEncodeOpaqueFixed(&p, sid[:])
+	return NFS4_OK
+}
+
+// encodeCbSequenceRes writes the result of a CB_SEQUENCE that succeeded. If the room ends behind the session id, that
+// stays.
+//
+// Differs: no room for the session id is an error at once; 3.19 goes on (ours).
 //
 // C: encode_cb_sequence_res, fs/nfs/callback_xdr.c
 func encodeCbSequenceRes(xdr *sunrpc.XdrStream, cb *cbArgs) uint32 {
@@ -672,11 +694,13 @@ func encodeCbSequenceRes(xdr *sunrpc.XdrStream, cb *cbArgs) uint32 {
 	if res.CsrStatus != NFS4_OK {
 		return res.CsrStatus
 	}
-	p, ok := sunrpc.XdrReserveSpace(xdr, NFS4_MAX_SESSIONID_LEN+4*4)
+	if status := encodeSessionid(xdr, &res.CsrSessionid); status != NFS4_OK {
+		return status
+	}
+	p, ok := sunrpc.XdrReserveSpace(xdr, 4*4)
 	if !ok {
 		return NFS4ERR_RESOURCE
 	}
-	sunrpc.XdrEncodeOpaqueFixed(&p, res.CsrSessionid[:])
 	p.Put(res.CsrSequenceid)
 	p.Put(res.CsrSlotid)
 	p.Put(res.CsrHighestslotid)
@@ -706,6 +730,8 @@ func preprocessNfs41Op(nop, opNr uint32) uint32 {
 }
 
 // nfs4CbFreeSlot gives back the slot that a compound's CB_SEQUENCE took. Takes SlotTblLock.
+//
+// Differs: gives back that slot, and once (4.8); 3.19 says that no slot of the table is in use any more.
 //
 // C: nfs4_callback_free_slot, fs/nfs/callback_xdr.c
 func nfs4CbFreeSlot(cps *cbProcessState) {
@@ -790,7 +816,8 @@ func (n *Nfs) processOp(cur *kernel.Task, nop uint32, rqstp *sunrpc.SvcRqst, in,
 //
 // Differs: a server that names no client of ours is told AUTH_BADCRED, where 3.19 drops its call (a4e187d83d88). The
 // client is let go of if the header of the answer does not fit (ours). The stream ends where the call does, whatever
-// was read of it before (38b7631fbe42).
+// was read of it before (38b7631fbe42). Nobody has RPCSEC_GSS, so there is no principal of a caller to be looked at
+// (check_gss_callback_principal).
 //
 // C: nfs4_callback_compound, fs/nfs/callback_xdr.c
 func (n *Nfs) nfs4CallbackCompound(cur *kernel.Task, rqstp *sunrpc.SvcRqst, argp, _ any) uint32 {

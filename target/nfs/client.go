@@ -50,7 +50,7 @@ type NfsClient struct {
 	ClSession      *Nfs4Session           // set before the client is NFS_CS_READY; nil for minor version 0
 
 	ClLock        kernel.Spinlock
-	ClSuperblocks kernel.List[NfsServer] // through ClientLink; ClLock, read under RCU
+	ClSuperblocks kernel.List[NfsServer] // through ClientLink; NfsClientLock, read under RCU
 	delegreturns  []Delegreturn          // ClLock
 	pings         int                    // calls made only to tell the server our slot table; ClLock
 
@@ -155,6 +155,8 @@ func (n *Nfs) AddClient(cur *kernel.Task, net *sock.Net, args ClientArgs) *NfsCl
 
 // nfsGetCbIdent is the ident for a new client: want, or the first free one if that is 0. NfsClientLock is held.
 //
+// Differs: the kernel gives no ident that is asked for, begins with 0, and does so before it knows the client's list.
+//
 // C: nfs_get_cb_ident_idr, fs/nfs/nfs4client.c
 func (n *Nfs) nfsGetCbIdent(net *sock.Net, want uint32) uint32 {
 	ident := max(want, 1)
@@ -224,11 +226,15 @@ func (n *Nfs) nfs4FindClientIdent(net *sock.Net, cbIdent uint32) *NfsClient {
 // nfs4CbMatchClient tells whether a callback of a minor version from addr can be meant for the client. NfsClientLock
 // is held.
 //
+// Differs: a client whose session is being made is not one whose CREATE_SESSION is under way, which 3.19 finds, too:
+// AddSession makes the session and its name at once.
+//
 // C: nfs4_cb_match_client, fs/nfs/nfs4client.c
 func nfs4CbMatchClient(net *sock.Net, addr sunrpc.SockAddr, clp *NfsClient, minorversion uint32) bool {
 	if clp.ClConsState.Load() != NFS_CS_READY {
 		return false
 	}
+	clp.Machine().SmpRmb()
 	return clp.ClNet == net && clp.ClMinorversion == minorversion && clp.ClAddr.SameIP(addr)
 }
 
@@ -259,9 +265,12 @@ func (clp *NfsClient) Delegreturns() []Delegreturn {
 }
 
 // AddServer mounts a file system of the client's server; layoutType is that of its layout driver, or 0. nil if there
-// is no memory. The caller holds a reference to the client, and ends what it got with Umount. May sleep.
+// is no memory. The caller holds a reference to the client, and ends what it got with Umount. Takes NfsClientLock; may
+// sleep.
 //
-// C: nfs4_create_server, fs/nfs/nfs4client.c
+// Differs: the newest file system is the first that is looked at, where the kernel has it last.
+//
+// C: nfs4_create_server, fs/nfs/nfs4client.c; nfs_server_insert_lists, fs/nfs/client.c
 func (n *Nfs) AddServer(cur *kernel.Task, clp *NfsClient, fsid NfsFsid, layoutType uint32) *NfsServer {
 	server := kernel.Kzalloc[NfsServer](cur.Machine(), "nfs_server", kernel.GFP_KERNEL)
 	if server == nil {
@@ -273,9 +282,9 @@ func (n *Nfs) AddServer(cur *kernel.Task, clp *NfsClient, fsid NfsFsid, layoutTy
 	server.ClientLink.Init(server)
 	server.Delegations.Init(&server.Obj, "delegations")
 	server.Layouts.Init(&server.Obj, "layouts")
-	clp.ClLock.Lock()
+	n.NfsClientLock.Lock()
 	clp.ClSuperblocks.AddRcu(&server.ClientLink)
-	clp.ClLock.Unlock()
+	n.NfsClientLock.Unlock()
 	return server
 }
 
@@ -301,7 +310,9 @@ func (n *Nfs) Umount(cur *kernel.Task, server *NfsServer) { n.nfsSbDeactive(cur,
 
 // nfsKillSuper is what is behind Umount. Nobody holds SActive any more.
 //
-// C: nfs_kill_super, fs/nfs/super.c; nfs_free_server, fs/nfs/client.c
+// Differs: the file system is freed behind those that still look at it, where the kernel waits for them.
+//
+// C: nfs_kill_super, fs/nfs/super.c; nfs_free_server, nfs_server_remove_lists, fs/nfs/client.c
 func (n *Nfs) nfsKillSuper(cur *kernel.Task, server *NfsServer) {
 	clp := server.NfsClient
 	clp.ClLock.Lock()
@@ -313,9 +324,9 @@ func (n *Nfs) nfsKillSuper(cur *kernel.Task, server *NfsServer) {
 		pnfsDestroyLayout(inode)
 		iput(inode)
 	}
-	clp.ClLock.Lock()
+	n.NfsClientLock.Lock()
 	clp.ClSuperblocks.DelRcu(&server.ClientLink)
-	clp.ClLock.Unlock()
+	n.NfsClientLock.Unlock()
 	kernel.KfreeRcu(server)
 	n.NfsPutClient(cur, clp)
 }
@@ -361,6 +372,8 @@ func (n *Nfs) nfsIputAndDeactive(cur *kernel.Task, inode *NfsInode) {
 }
 
 // nfsCompareFh is true if the handles are the same.
+//
+// Differs: the other way round, as Go has it.
 //
 // C: nfs_compare_fh, include/linux/nfs.h
 func nfsCompareFh(a, b []byte) bool { return bytes.Equal(a, b) }

@@ -129,6 +129,8 @@ func nfsInodeDetachDelegation(inode *NfsInode) *NfsDelegation {
 // AddDelegation gives the client a delegation of a file that has none: typ is FMODE_READ, FMODE_WRITE or both,
 // changeAttr what the server said with it. 0 or -ENOMEM. Takes ClLock; may sleep.
 //
+// Differs: nobody replaces a delegation by a better one.
+//
 // C: nfs_inode_set_delegation, fs/nfs/delegation.c
 func (n *Nfs) AddDelegation(cur *kernel.Task, inode *NfsInode, stateid Nfs4Stateid, typ uint32, changeAttr uint64) int {
 	d := kernel.Kzalloc[NfsDelegation](cur.Machine(), "nfs_delegation", kernel.GFP_KERNEL)
@@ -142,8 +144,8 @@ func (n *Nfs) AddDelegation(cur *kernel.Task, inode *NfsInode, stateid Nfs4State
 	clp := inode.Server.NfsClient
 	clp.ClLock.Lock()
 	n.Machine().BugOn(inode.Delegation.Load() != nil, "two delegations of one file")
-	inode.Delegation.Store(d)
-	inode.Server.Delegations.AddRcu(&d.SuperList) // last: it is how callbacks come to the inode
+	inode.Server.Delegations.AddRcu(&d.SuperList)
+	inode.Delegation.Store(d) // until here a callback that finds the file finds no delegation of it
 	clp.ClLock.Unlock()
 	return 0
 }
@@ -279,6 +281,8 @@ func (n *Nfs) nfsExpireUnusedDelegationTypes(cur *kernel.Task, clp *NfsClient, f
 
 // nfsAsyncInodeReturnDelegation has the delegation of an inode returned if it is the one that stateid names: 0, or
 // -ENOENT. May sleep.
+//
+// Differs: there are no pages to be written back first.
 //
 // C: nfs_async_inode_return_delegation, fs/nfs/delegation.c
 func (n *Nfs) nfsAsyncInodeReturnDelegation(cur *kernel.Task, inode *NfsInode, stateid *Nfs4Stateid) int {

@@ -81,11 +81,13 @@ func nfs4InitSlotTable(tbl *Nfs4SlotTable, o *kernel.Obj, name string) {
 //
 // C: nfs4_shrink_slot_table, fs/nfs/nfs4session.c
 func nfs4ShrinkSlotTable(tbl *Nfs4SlotTable, newsize int) {
-	for len(tbl.Slots) > newsize {
-		last := len(tbl.Slots) - 1
-		kernel.Kfree(tbl.Slots[last])
-		tbl.Slots = tbl.Slots[:last]
+	if newsize >= len(tbl.Slots) {
+		return
 	}
+	for _, slot := range tbl.Slots[newsize:] {
+		kernel.Kfree(slot)
+	}
+	tbl.Slots = tbl.Slots[:newsize]
 }
 
 // nfs4SlotTblDrainComplete wakes who waits for the table to drain. SlotTblLock is held.
@@ -193,7 +195,9 @@ func nfs4SlotWaitOnSeqid(cur *kernel.Task, tbl *Nfs4SlotTable, slotid, seqNr uin
 // Nfs4AllocSlot begins a call over the fore channel: the lowest free slot, nil if there is none or the table drains.
 // The call's sequence number is the slot's. Takes SlotTblLock.
 //
-// C: nfs4_alloc_slot, fs/nfs/nfs4session.c
+// Differs: nobody waits for a slot.
+//
+// C: nfs4_alloc_slot, fs/nfs/nfs4session.c; nfs41_setup_sequence, fs/nfs/nfs4proc.c
 func Nfs4AllocSlot(cur *kernel.Task, tbl *Nfs4SlotTable) *Nfs4Slot {
 	tbl.SlotTblLock.Lock()
 	defer tbl.SlotTblLock.Unlock()
@@ -215,6 +219,9 @@ func Nfs4AllocSlot(cur *kernel.Task, tbl *Nfs4SlotTable) *Nfs4Slot {
 
 // Nfs41SequenceDone ends a call that Nfs4AllocSlot began: it has been answered. Takes SlotTblLock.
 //
+// Differs: wakes those that wait in nfs4SlotWaitOnSeqid (4.8); nobody waits for a slot, and the server is not told that
+// its wish for a smaller table is fulfilled.
+//
 // C: nfs41_sequence_done, nfs41_sequence_free_slot, fs/nfs/nfs4proc.c
 func Nfs41SequenceDone(tbl *Nfs4SlotTable, slot *Nfs4Slot) {
 	tbl.SlotTblLock.Lock()
@@ -226,6 +233,8 @@ func Nfs41SequenceDone(tbl *Nfs4SlotTable, slot *Nfs4Slot) {
 
 // Nfs4DrainSlotTbl keeps new users out of a table and waits until nobody uses it any more. Takes SlotTblLock;
 // may sleep.
+//
+// Differs: a signal does not end the wait; the state manager, which is who waits in 3.19, gets none here.
 //
 // C: nfs4_drain_slot_tbl, fs/nfs/nfs4state.c
 func Nfs4DrainSlotTbl(cur *kernel.Task, tbl *Nfs4SlotTable) {
@@ -242,6 +251,8 @@ func Nfs4DrainSlotTbl(cur *kernel.Task, tbl *Nfs4SlotTable) {
 }
 
 // Nfs4EndDrainSlotTable lets users in again.
+//
+// Differs: nobody waits for a slot.
 //
 // C: nfs4_end_drain_slot_table, fs/nfs/nfs4state.c
 func Nfs4EndDrainSlotTable(tbl *Nfs4SlotTable) {
@@ -263,6 +274,8 @@ func nfs4SetupSlotTable(tbl *Nfs4SlotTable, m *kernel.Machine, maxReqs, ivalue u
 }
 
 // nfs41SetTargetSlotid is the server's wish that the highest slot in use be the given one. Takes SlotTblLock.
+//
+// Differs: nobody waits for a slot, and no answer of the server changes the wish, so its past is not kept.
 //
 // C: nfs41_set_target_slotid, nfs41_set_max_slotid_locked, fs/nfs/nfs4session.c
 func nfs41SetTargetSlotid(tbl *Nfs4SlotTable, targetHighestSlotid uint32) {
@@ -301,6 +314,8 @@ func (n *Nfs) AddSession(cur *kernel.Task, clp *NfsClient, args SessionArgs) int
 }
 
 // nfs4DestroySession frees a session that nobody uses any more.
+//
+// Differs: the server is not told, and what the transport has reserved is the business of who reserved it.
 //
 // C: nfs4_destroy_session, fs/nfs/nfs4session.c
 func nfs4DestroySession(session *Nfs4Session) {

@@ -97,12 +97,19 @@ func PnfsGetLseg(inode *NfsInode, i int) *PnfsLayoutSegment {
 
 // PnfsPutLseg ends a transfer; a segment that was recalled meanwhile goes away with the last one. Takes ILock.
 //
+// Differs: as NfsPutClient, the lock is taken for every put.
+//
 // C: pnfs_put_lseg, fs/nfs/pnfs.c
 func PnfsPutLseg(lseg *PnfsLayoutSegment) {
 	lo := lseg.lo
 	inode := lo.PlhInode
 	var free []*PnfsLayoutSegment
 	inode.ILock.Lock()
+	if lseg.plsRefs > 1 {
+		lseg.plsRefs--
+		inode.ILock.Unlock()
+		return
+	}
 	lo.PlhRefcount.Get()
 	pnfsLsegDecAndRemoveZero(lseg, &free)
 	inode.ILock.Unlock()
@@ -111,7 +118,9 @@ func PnfsPutLseg(lseg *PnfsLayoutSegment) {
 }
 
 // pnfsPutLayoutHdr drops a reference to a layout; with the last one it is taken off its inode and file system and
-// freed. Takes ILock, then ClLock.
+// freed. Takes ILock, then ClLock if it is on Layouts.
+//
+// Differs: as NfsPutClient, ILock is taken for every put; warns of segments that are left.
 //
 // C: pnfs_put_layout_hdr, pnfs_free_layout_hdr, fs/nfs/pnfs.c
 func pnfsPutLayoutHdr(lo *PnfsLayoutHdr) {
@@ -124,10 +133,12 @@ func pnfsPutLayoutHdr(lo *PnfsLayoutHdr) {
 		return
 	}
 	lo.Machine().WarnOnOnce(left != 0, "pnfs_put_layout_hdr: unfreed layout segments")
-	clp := inode.Server.NfsClient
-	clp.ClLock.Lock()
-	inode.Server.Layouts.DelInit(&lo.PlhLayouts)
-	clp.ClLock.Unlock()
+	if lo.PlhLayouts.Linked() {
+		clp := inode.Server.NfsClient
+		clp.ClLock.Lock()
+		inode.Server.Layouts.DelInit(&lo.PlhLayouts)
+		clp.ClLock.Unlock()
+	}
 	kernel.Kfree(lo)
 }
 
@@ -208,6 +219,8 @@ func pnfsMarkMatchingLsegsInvalid(lo *PnfsLayoutHdr, free *[]*PnfsLayoutSegment,
 
 // pnfsDestroyLayout forgets the layout of an inode that is going away; no transfer uses it.
 //
+// Differs: takes its reference first; the count of 3.19 passes through 0 with the last segment, and lives on.
+//
 // C: pnfs_destroy_layout, fs/nfs/pnfs.c
 func pnfsDestroyLayout(inode *NfsInode) {
 	inode.ILock.Lock()
@@ -225,6 +238,23 @@ func pnfsDestroyLayout(inode *NfsInode) {
 	pnfsPutLayoutHdr(lo)
 }
 
+// pnfsSeqidIsNewer compares two sequence numbers of a stateid, which wrap.
+//
+// C: pnfs_seqid_is_newer, fs/nfs/pnfs.c
+func pnfsSeqidIsNewer(s1, s2 uint32) bool { return int32(s1-s2) > 0 }
+
+// pnfsSetLayoutStateid makes a stateid that a server sent with a recall the layout's, if it is newer or nothing is left
+// that the old one was about. ILock is held.
+//
+// Differs: there is no LAYOUTGET that a barrier would keep from bringing back what was recalled.
+//
+// C: pnfs_set_layout_stateid, fs/nfs/pnfs.c
+func pnfsSetLayoutStateid(lo *PnfsLayoutHdr, stateid *Nfs4Stateid) {
+	if len(lo.PlhSegs) == 0 || pnfsSeqidIsNewer(stateid.Seqid, lo.PlhStateid.Seqid) {
+		lo.PlhStateid = *stateid
+	}
+}
+
 // wholeFile is the range of a recall of everything.
 var wholeFile = PnfsLayoutRange{Iomode: IOMODE_ANY, Offset: 0, Length: NFS4_MAX_UINT64}
 
@@ -232,7 +262,8 @@ var wholeFile = PnfsLayoutRange{Iomode: IOMODE_ANY, Offset: 0, Length: NFS4_MAX_
 // segments: those of one file system, or of all if fsid is nil. 0, or -EAGAIN if some segments are still in use. May
 // sleep.
 //
-// Differs: keeps the file system mounted meanwhile (e39d8a186ed0).
+// Differs: keeps the file system mounted meanwhile (e39d8a186ed0). A layout that is going away stays on its list, and
+// whoever frees it takes it off; 3.19 takes it off, lets go of the lock to drop the inode, and starts again.
 //
 // C: pnfs_destroy_layouts_byfsid, pnfs_destroy_layouts_byclid, fs/nfs/pnfs.c
 func (n *Nfs) pnfsDestroyLayouts(cur *kernel.Task, clp *NfsClient, fsid *NfsFsid) int {
@@ -286,6 +317,8 @@ func pnfsGrabLayout(lo *PnfsLayoutHdr) bool {
 
 // pnfsLayoutFreeBulkDestroyList ends the use of the layouts on list: 0, or -EAGAIN if some segments are still in use.
 // May sleep.
+//
+// Differs: there is nothing to be committed first.
 //
 // C: pnfs_layout_free_bulk_destroy_list, fs/nfs/pnfs.c
 func (n *Nfs) pnfsLayoutFreeBulkDestroyList(cur *kernel.Task, list []*PnfsLayoutHdr) int {
@@ -363,6 +396,8 @@ func (n *Nfs) lookupDeviceid(clp *NfsClient, ld uint32, id *Nfs4Deviceid) *NfsDe
 
 // nfs4DeleteDeviceid makes a layout driver forget a data server. Takes Nfs4DeviceidLock.
 //
+// Differs: nobody looks at a data server without the lock, so it has neither a count nor readers to be waited for.
+//
 // C: nfs4_delete_deviceid, fs/nfs/pnfs_dev.c
 func (n *Nfs) nfs4DeleteDeviceid(ld uint32, clp *NfsClient, id *Nfs4Deviceid) {
 	n.Nfs4DeviceidLock.Lock()
@@ -375,6 +410,8 @@ func (n *Nfs) nfs4DeleteDeviceid(ld uint32, clp *NfsClient, id *Nfs4Deviceid) {
 }
 
 // nfs4DeviceidPurgeClient forgets all data servers of a client that goes away. Takes Nfs4DeviceidLock.
+//
+// Differs: as nfs4DeleteDeviceid.
 //
 // C: nfs4_deviceid_purge_client, fs/nfs/pnfs_dev.c
 func (n *Nfs) nfs4DeviceidPurgeClient(clp *NfsClient) {
