@@ -151,7 +151,7 @@ func (n *Nfs) nfs4CallbackGetattr(cur *kernel.Task, args *CbGetattrargs, res *Cb
 	}
 	m := n.Machine()
 	m.RcuReadLock()
-	if d := inode.Delegation.Load(); d != nil && d.Type&FMODE_WRITE != 0 {
+	if d := inode.Delegation.Dereference(); d != nil && d.Type&FMODE_WRITE != 0 {
 		res.Size = inode.Attr.Size
 		res.ChangeAttr = d.ChangeAttr
 		if inode.Attr.Nrequests != 0 {

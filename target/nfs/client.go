@@ -95,7 +95,7 @@ type NfsInode struct {
 	Server     *NfsServer // there while anybody holds SActive
 	Attr       InodeAttr
 	Fh         []byte
-	Delegation kernel.Var[*NfsDelegation] // ClLock, read under RCU
+	Delegation kernel.Rcu[*NfsDelegation] // ClLock, read under RCU
 	Layout     *PnfsLayoutHdr             // ILock
 }
 

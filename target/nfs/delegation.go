@@ -80,7 +80,7 @@ func nfsDelegationGrabInode(d *NfsDelegation) *NfsInode {
 //
 // C: nfs_start_delegation_return_locked, fs/nfs/delegation.c
 func nfsStartDelegationReturnLocked(inode *NfsInode) *NfsDelegation {
-	d := inode.Delegation.Load()
+	d := inode.Delegation.Dereference()
 	if d == nil {
 		return nil
 	}
@@ -100,14 +100,14 @@ func nfsDetachDelegation(inode *NfsInode, d *NfsDelegation, server *NfsServer) *
 	clp := server.NfsClient
 	clp.ClLock.Lock()
 	defer clp.ClLock.Unlock()
-	if inode.Delegation.Load() != d {
+	if inode.Delegation.Dereference() != d {
 		return nil
 	}
 	d.Lock.Lock()
 	d.Flags.SetBit(NFS_DELEGATION_RETURNING)
 	server.Delegations.DelRcu(&d.SuperList)
 	d.Inode = nil
-	inode.Delegation.Store(nil)
+	inode.Delegation.Assign(nil)
 	d.Lock.Unlock()
 	return d
 }
@@ -143,9 +143,9 @@ func (n *Nfs) AddDelegation(cur *kernel.Task, inode *NfsInode, stateid Nfs4State
 	d.Lock.Init(&d.Obj, "delegation.lock")
 	clp := inode.Server.NfsClient
 	clp.ClLock.Lock()
-	n.Machine().BugOn(inode.Delegation.Load() != nil, "two delegations of one file")
+	n.Machine().BugOn(inode.Delegation.Dereference() != nil, "two delegations of one file")
 	inode.Server.Delegations.AddRcu(&d.SuperList)
-	inode.Delegation.Store(d) // until here a callback that finds the file finds no delegation of it
+	inode.Delegation.Assign(d) // until here a callback that finds the file finds no delegation of it
 	clp.ClLock.Unlock()
 	return 0
 }
@@ -289,7 +289,7 @@ func (n *Nfs) nfsAsyncInodeReturnDelegation(cur *kernel.Task, inode *NfsInode, s
 	m := n.Machine()
 	clp := inode.Server.NfsClient
 	m.RcuReadLock()
-	d := inode.Delegation.Load()
+	d := inode.Delegation.Dereference()
 	if d == nil || !clp.matchStateid(&d.Stateid, stateid) {
 		m.RcuReadUnlock()
 		return -kernel.ENOENT
