@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/importer"
 	"go/parser"
 	"go/token"
@@ -253,6 +254,98 @@ func TestPort(t *testing.T) {
 			t.Error(wrong)
 		}
 	}
+}
+
+// elsewhere are the systems that the tree is built for besides the one that it is developed on.
+var elsewhere = []build.Context{{GOOS: "windows", GOARCH: "amd64"}, {GOOS: "darwin", GOARCH: "arm64"}, {GOOS: "linux", GOARCH: "386"}}
+
+// TestElsewhere looks for names that other systems do not have: those of package syscall, and those of the tree that
+// stand in files for one system. It compiles nothing; `GOOS=windows go vet ./...` looks at everything, and takes minutes.
+func TestElsewhere(t *testing.T) {
+	for _, ctxt := range elsewhere {
+		ctxt.Compiler, ctxt.GOROOT = "gc", build.Default.GOROOT
+		known := declared(t, &ctxt, filepath.Join(build.Default.GOROOT, "src", "syscall"))
+		rooms := map[string]bool{}
+		eachFile(t, func(name string) {
+			if path.Ext(name) == ".go" && !strings.HasPrefix(name, "tools") {
+				rooms[path.Dir(name)] = true
+			}
+		})
+		if len(known.names) < 100 || len(rooms) < 30 {
+			t.Fatalf("%s: %d names of package syscall, %d rooms", ctxt.GOOS, len(known.names), len(rooms))
+		}
+		for room := range rooms {
+			here := declared(t, &ctxt, room)
+			for _, f := range here.files {
+				for _, wrong := range foreign(f, here.names, known.names) {
+					t.Errorf("%s: %s/%s has no %s: put it into a file with a build constraint, and say in one for the others what "+
+						"cannot be done there", here.fset.Position(wrong.Pos()), ctxt.GOOS, ctxt.GOARCH, wrong.Name)
+				}
+			}
+		}
+	}
+}
+
+// sources are the files of a folder that belong to a build, and what they declare.
+type sources struct {
+	fset  *token.FileSet
+	files []*ast.File
+	names map[string]bool
+}
+
+func declared(t *testing.T, ctxt *build.Context, dir string) *sources {
+	t.Helper()
+	s := &sources{fset: token.NewFileSet(), names: map[string]bool{}}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if match, err := ctxt.MatchFile(dir, e.Name()); err != nil || !match || path.Ext(e.Name()) != ".go" ||
+			strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(s.fset, filepath.Join(dir, e.Name()), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.files = append(s.files, f)
+		for name := range f.Scope.Objects {
+			s.names[name] = true
+		}
+	}
+	return s
+}
+
+// foreign are the names in a file that neither its package nor package syscall has.
+func foreign(f *ast.File, own, known map[string]bool) (wrong []*ast.Ident) {
+	imported := map[string]bool{}
+	for _, imp := range f.Imports {
+		name := path.Base(strings.Trim(imp.Path.Value, "\""))
+		if imp.Name != nil {
+			name = imp.Name.Name
+		}
+		imported[name] = true
+	}
+	for _, id := range f.Unresolved {
+		if imported["."] || own[id.Name] || imported[id.Name] || types.Universe.Lookup(id.Name) != nil {
+			continue
+		}
+		if !slices.ContainsFunc(f.Imports, func(imp *ast.ImportSpec) bool { // go-isatty is package isatty, x/v2 is x
+			return imp.Name == nil && strings.Contains(imp.Path.Value, id.Name)
+		}) {
+			wrong = append(wrong, id)
+		}
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "syscall" && imported["syscall"] && !known[sel.Sel.Name] {
+				wrong = append(wrong, sel.Sel)
+			}
+		}
+		return true
+	})
+	return wrong
 }
 
 // exports returns a maker of importers that read what the go command has compiled of the named packages.

@@ -100,6 +100,9 @@ var shapes = []shape{
 }
 
 func (b *rpcBench) main(cmd *cobra.Command) error {
+	if err := load.Supported(); err != nil {
+		return usagef("bench-rpc: %v", err)
+	}
 	switch {
 	case b.each <= 0:
 		return usagef("--each %s: not a time to measure; write e.g. --each 2s", b.each)

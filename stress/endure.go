@@ -77,6 +77,9 @@ type endurance struct {
 }
 
 func (e *endurance) main(cmd *cobra.Command) error {
+	if err := load.Supported(); err != nil {
+		return usagef("endure: %v", err)
+	}
 	parts := []string{partMemory, partConnections, partHostile, partRestarts}
 	if cmd.Flags().Changed("only") && len(e.only) == 0 {
 		return usagef("--only: nothing is named; choose %s", strings.Join(parts, ", "))

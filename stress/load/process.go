@@ -15,10 +15,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -241,13 +241,15 @@ func Weigh(pid int) (w Weight, err error) {
 	return w, err
 }
 
-// FdLimit is how many files this process may have open.
-func FdLimit() int {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return 1024
+// fewFds is how many open files any system allows.
+const fewFds = 1024
+
+// Supported says why servers cannot be weighed here; nil if they can.
+func Supported() error {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return fmt.Errorf("it weighs servers by what /proc says of them, and there is none on %s; run it on Linux", runtime.GOOS)
 	}
-	return int(min(l.Cur, 1<<30))
+	return nil
 }
 
 // errMissing is a program that is not installed.
