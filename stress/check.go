@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -421,7 +422,7 @@ func checkJUnit(w io.Writer, suite string, all []checked) error {
 	for _, c := range all {
 		x := report.Case{Class: "check", Name: c.Job.Scenario, Elapsed: c.Elapsed}
 		if c.Verdict != job.Clean {
-			x.Failure, x.Text = c.Oracle+": "+c.Title, c.Trace
+			x.Failure, x.Text = c.Oracle+": "+c.Title, cmp.Or(c.Trace, c.Text)
 		}
 		cases = append(cases, x)
 	}

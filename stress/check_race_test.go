@@ -5,6 +5,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -26,8 +28,9 @@ func TestCheckRace(t *testing.T) {
  errNet:
  	sunrpc.SvcDestroy(cur, serv)
 `
+	junit := filepath.Join(t.TempDir(), "junit.xml")
 	code, out, errs := stress(t, tree, "check", put(t, "early.patch", early), "careless-admin", "second-net",
-		"--schedules", "300", "--seed", "1", "--race", "--findings", t.TempDir())
+		"--schedules", "300", "--seed", "1", "--race", "--findings", t.TempDir(), "--junit", junit)
 	for _, want := range []string{
 		`(?m)^clean careless-admin: .* 200 schedules drawn by pct under the race detector$`,
 		`(?m)^FAIL second-net: race detector: .*\n(?s:.*)^read in\n  lockd.*LockdUp +target/lockd/svc.go:\d+\n`,
@@ -36,6 +39,9 @@ func TestCheckRace(t *testing.T) {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("it does not say %q", want)
 		}
+	}
+	if xml, err := os.ReadFile(junit); err != nil || !strings.Contains(string(xml), "previous write in") {
+		t.Errorf("the JUnit file does not say where: %v\n%s", err, xml)
 	}
 	if code != exitFinding || strings.Contains(out, "SICK") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
