@@ -9,10 +9,11 @@ import (
 )
 
 // When nobody can run, no work waits beside a thread that could do it. Invariants I9 and I10, the hand-over of a
-// transport to a thread that was not woken, and the queue of a back channel.
+// transport to a thread that was not woken, a call of svc_wake_up, and the queue of a back channel.
 var lostWakeup = &Oracle{
-	Name:      "lost-wakeup",
-	Doc:       "at quiescence no transport has work while an idle thread of its pool sleeps or nobody was asked",
+	Name: "lost-wakeup",
+	Doc: "at quiescence no transport has work, and nobody has called svc_wake_up, while an idle thread sleeps or nobody " +
+		"was asked",
 	Quiescent: checkWork,
 }
 
@@ -30,6 +31,10 @@ func checkWork(s *Subject) {
 		}
 		if title != "" {
 			s.fire("lost-wakeup", title, describeXprt(who)+"\n"+s.M.DumpTasks())
+			return
+		}
+		if idleBesideRequest(v.serv) {
+			s.fire("lost-wakeup", "svc_wake_up was called and an idle thread sleeps", s.M.DumpTasks())
 			return
 		}
 		if s.callbackWaits(v.serv) {
@@ -58,17 +63,30 @@ func idleBesideQueue(serv *sunrpc.SvcServ) (title string, who *sunrpc.SvcXprt) {
 		if who == nil {
 			continue
 		}
-		pool.SpAllThreads.Each(func(rqstp *sunrpc.SvcRqst) bool {
-			if rqstp.PeekIdle() {
-				title = "a transport is queued and an idle thread sleeps"
-			}
-			return title == ""
-		})
-		if title != "" {
-			return title, who
+		if hasIdle(pool) {
+			return "a transport is queued and an idle thread sleeps", who
 		}
 	}
 	return "", nil
+}
+
+// idleBesideRequest reports whether a pool has an idle thread that has not done what svc_wake_up asks for.
+func idleBesideRequest(serv *sunrpc.SvcServ) bool {
+	for _, pool := range serv.SvPools {
+		if pool.PeekTaskPending() && hasIdle(pool) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasIdle reports whether a thread of the pool is idle.
+func hasIdle(pool *sunrpc.SvcPool) (found bool) {
+	pool.SpAllThreads.Each(func(rqstp *sunrpc.SvcRqst) bool {
+		found = rqstp.PeekIdle()
+		return !found
+	})
+	return found
 }
 
 func (s *Subject) workList(list *kernel.List[sunrpc.SvcXprt]) (title string, who *sunrpc.SvcXprt) {

@@ -217,6 +217,10 @@ var broken = []struct {
 		w.rqst.RqFlags.SetBit(sunrpc.RQ_BUSY)
 		w.rqst.RqXprt.Store(w.xprt)
 	}},
+	{"lost-wakeup", "svc_wake_up was called and an idle thread sleeps", func(cur *kernel.Task, w *tiny) {
+		w.start(cur)
+		w.serv.SvPools[0].SpFlags.SetBit(sunrpc.SP_TASK_PENDING)
+	}},
 	{"lost-wakeup", "a back channel request is queued and an idle thread sleeps", func(cur *kernel.Task, w *tiny) {
 		w.start(cur)
 		req := kernel.Kzalloc[sunrpc.RpcRqst](w.M, "rpc_rqst", kernel.GFP_KERNEL)
