@@ -79,8 +79,9 @@ type CacheDeferredReq struct {
 
 // CacheState is what cache.c keeps in variables.
 //
-// Differs: one list instead of a table of hash chains, and no periodic cleaner: expired entries go when an answer
-// arrives or the cache is purged.
+// Differs: one list instead of a table of hash chains, and no periodic cleaner, whose timer would never let a machine
+// come to rest: expired entries go, and who waits for them is revisited, when an answer arrives, the entry is looked up
+// again or the cache is purged.
 type CacheState struct {
 	CacheDeferLock kernel.Spinlock
 	CacheDeferList kernel.List[CacheDeferredReq] // requests put aside, newest first, through Recent

@@ -74,6 +74,9 @@ type svcSockClasses struct {
 
 // svcReleaseSkb gives back the datagram that the request lies in, if any. May be called more than once.
 //
+// Differs: does not take the socket's lock to uncharge the datagram from the receive buffer; the floor did that when it
+// gave the datagram out.
+//
 // C: svc_release_skb, net/sunrpc/svcsock.c
 func svcReleaseSkb(rqstp *SvcRqst) {
 	skb, _ := rqstp.RqXprtCtxt.(*sock.Skb)
@@ -352,6 +355,8 @@ func csumPartialCopyToXdr(xdr *XdrBuf, skb *sock.Skb) bool {
 //
 // Like C it accepts datagrams that are too short for an RPC header: the core then reads what lies behind them.
 //
+// Differs: there are no time stamps and no checksums here.
+//
 // C: svc_udp_recvfrom, net/sunrpc/svcsock.c
 func svcUdpRecvfrom(cur *kernel.Task, rqstp *SvcRqst) int {
 	svsk := svcSockOf(rqstp.RqXprt.Load())
@@ -506,6 +511,8 @@ func (svcUdpOps) XpoSecurePort(rqstp *SvcRqst) bool { return svcSockSecurePort(r
 func (svcUdpOps) XpoAdjustWspace(*SvcXprt) {}
 
 // svcUdpInit makes a datagram socket ours. Data may have come in before the callbacks were ours, hence XPT_DATA.
+//
+// Differs: need not ask for the destination address of datagrams (IP_PKTINFO), which the floor always tells.
 //
 // C: svc_udp_init, net/sunrpc/svcsock.c
 func svcUdpInit(class *SvcXprtClass, svsk *SvcSock, serv *SvcServ) {
