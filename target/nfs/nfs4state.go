@@ -38,7 +38,8 @@ func (n *Nfs) nfs41ServerNotifyTargetSlotidUpdate(cur *kernel.Task, clp *NfsClie
 
 // nfs4StateManager does what the bits of ClState ask for, until there is nothing left or nobody else has the client.
 //
-// Differs: there is nothing to recover, and a failing delegation return waits for the next occasion.
+// Differs: there is nothing to recover, and a failing delegation return waits for the next occasion. Whether anybody
+// else has the client is looked at when the work is done, where 3.19 does so behind every piece of it.
 //
 // C: nfs4_state_manager, fs/nfs/nfs4state.c
 func (n *Nfs) nfs4StateManager(cur *kernel.Task, clp *NfsClient) {

@@ -13,7 +13,7 @@ const rpcLastStreamFragment = 1 << 31
 
 // SvcIsBackchannel tells whether a thread, and so its request, belongs to a back channel service. Takes no lock.
 //
-// Differs: asks a flag, where 3.19 looks for the place holder transport (d4b09acf924b).
+// Differs: the service has a mark instead of a transport that all its namespaces share (d4b09acf924b).
 //
 // C: svc_is_backchannel, include/linux/sunrpc/bc_xprt.h
 func SvcIsBackchannel(rqstp *SvcRqst) bool {
