@@ -277,6 +277,7 @@ type locker struct {
 	want  *history.Op       // what it waits for or has; lock
 	ended bool              // the listener is to end; lock
 	done  kernel.Completion // over TCP: as called
+	told  kernel.Completion // it has answered that call, or had no patience
 }
 
 // Of each client: how many requests it makes in a run at most, and how many octets it locks, of which the next client
@@ -306,6 +307,7 @@ func (h *lockHosts) newLockerIn(cur *kernel.Task, net *sock.Net, rpcb *Rpcbind, 
 	c.addr = sock.Addr4(127, 0, 0, byte(2+i), lockerPort)
 	c.lock.Init(&c.Obj, "locker")
 	c.done.Init(&c.Obj, "granted")
+	c.told.Init(&c.Obj, "told")
 	c.calls = w.History.Client(c.name)
 	c.granted = c.calls
 	c.wait0 = rpcb.await(w.M, c.prog, c.prot)

@@ -20,7 +20,8 @@ var nlmFailover = &Scenario{
 		protoParam,
 		{Name: "files", Doc: "files that they lock", Default: 1, Min: 1, Max: 2, Amount: true},
 		{Name: "release", Doc: "meanwhile, 1: the first client releases its locks; 2: the others cancel; 3: the others " +
-			"only begin to ask; 4: the others cancel, and the first one releases", Default: 1, Max: 4},
+			"only begin to ask; 4: the others cancel, and the first one releases; 5: as for 1, and the administrator waits " +
+			"until the second has been called", Default: 1, Max: 5},
 		asyncParam,
 		rpcbindParam,
 	},
@@ -48,13 +49,17 @@ var nlmFailover = &Scenario{
 						c.take(cur, inode, true)
 					case i > 0:
 						c.await(cur, hurry)
-					case release == 1 || release == 4:
+						c.told.Complete()
+					case release == 1 || release >= 4:
 						c.release(cur, inode)
 					}
 				}
 			})
 		}
 		w.Arrive(cur)
+		if release == 5 {
+			h.lockers[1].told.Wait(cur) // what it answers is on its way
+		}
 		w.Lockd.NlmsvcUnlockAllBySb(cur, w.Lockd.Fs)
 		h.join(cur)
 		if release != 3 && !h.disturbed() {

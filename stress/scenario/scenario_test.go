@@ -136,7 +136,7 @@ func TestScenarios(t *testing.T) {
 		{"nlm-requests", "ask=3,stop=2"},
 		{"nlm-nfsd", ""}, {"nlm-nfsd", "clients=2,proto=2,files=2"}, {"nlm-client", "waiters=3"}, {"nlm-reboot", ""},
 		{"nlm-failover", ""}, {"nlm-failover", "clients=3,release=2,proto=1"}, {"nlm-failover", "release=3,files=2"},
-		{"nlm-failover", "release=4,files=2"}, {"nlm-failover", "release=1,async=2,proto=1"},
+		{"nlm-failover", "release=4,files=2"}, {"nlm-failover", "release=5,clients=3"}, {"nlm-failover", "release=1,async=2,proto=1"},
 	} {
 		t.Run(c[0]+" "+c[1], func(t *testing.T) { both(t, c[0], c[1]) })
 	}
