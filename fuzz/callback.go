@@ -3,6 +3,7 @@
 package fuzz
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -46,6 +47,8 @@ type cbCall struct {
 type cbRun struct {
 	calls []cbCall
 	seq   uint32 // of the session's last call, if all went well
+	taken uint32 // the number of the last call that the session's slot has taken
+	lost  bool   // that is not known any more
 	wrong string
 }
 
@@ -243,7 +246,8 @@ func (s *cbRun) talk(cur *kernel.Task, w *scenario.World, ch *cbChannel, xprt *s
 			msg = msg[:min(len(msg), maxRecord)]
 			ch.answer = roundTrip(cur, conn, msg)
 		}
-		if s.wrong = judgeCompound(xid, msg[len(head):], ch.answer); s.wrong != "" {
+		res, wrong := judgeCompound(xid, msg[len(head):], ch.answer)
+		if s.wrong = cmp.Or(wrong, s.judgeSequence(res)); s.wrong != "" {
 			s.wrong = fmt.Sprintf("%s (call %d: % x)", s.wrong, i, ch.answer)
 			return
 		}
@@ -277,42 +281,68 @@ func cbHeader(args []byte) (tag []byte, minor, ident uint32, ok bool) {
 	return tag, r.word(), r.word(), true
 }
 
-// judgeCompound says what is wrong with the answer to a compound, "" if nothing.
-func judgeCompound(xid uint32, args, answer []byte) string {
+// judgeSequence says what is wrong with how the session's slot took a call: the next one in order, or the last one again,
+// behind which nothing is done. Nobody has the answer to that: none is kept. (RFC 5661, section 2.10.6.1)
+func (s *cbRun) judgeSequence(res *wire.CB_COMPOUND4res) string {
+	if res == nil {
+		return ""
+	}
+	s.lost = s.lost || res.Status == wire.NFS4ERR_RESOURCE && len(res.Resarray) == 0
+	if s.lost || len(res.Resarray) == 0 || res.Resarray[0].Resop != uint32(wire.OP_CB_SEQUENCE) {
+		return ""
+	}
+	first := res.Resarray[0].Opcbsequence()
+	if first.Csr_status != wire.NFS4_OK {
+		return ""
+	}
+	switch seq := first.Csr_resok4().Csr_sequenceid; {
+	case seq == s.taken+1:
+		s.taken = seq
+		return ""
+	case seq != s.taken:
+		return fmt.Sprintf("reply: the slot has taken call %d and now takes call %d", s.taken, seq)
+	case len(res.Resarray) > 2 || res.Status == wire.NFS4_OK && len(res.Resarray) > 1:
+		return fmt.Sprintf("reply: call %d came a second time, and was obeyed", seq)
+	}
+	return ""
+}
+
+// judgeCompound says what is wrong with the answer to a compound, "" if nothing; and what it is, if it has been judged.
+func judgeCompound(xid uint32, args, answer []byte) (*wire.CB_COMPOUND4res, string) {
 	if answer == nil {
-		return "reply: none"
+		return nil, "reply: none"
 	}
 	tag, minor, ident, ok := cbHeader(args)
 	switch {
 	case !ok:
 		if want := words(nil, xid, isReply, accepted, 0, 0, garbage); string(answer) != string(want) {
-			return "reply: no GARBAGE_ARGS"
+			return nil, "reply: no GARBAGE_ARGS"
 		}
-		return ""
+		return nil, ""
 	case minor == 0 && ident != scenario.CbIdent:
 		if want := words(nil, xid, isReply, denied, authError, authBadCred); string(answer) != string(want) {
-			return "reply: no AUTH_BADCRED"
+			return nil, "reply: no AUTH_BADCRED"
 		}
-		return ""
+		return nil, ""
 	}
 	const resource = 10018
 	if len(answer) > 28 && binary.BigEndian.Uint32(answer[24:]) == resource && len(answer) > sunrpc.PAGE_SIZE-64 {
-		return "" // the end of the room may cut a result
+		return &wire.CB_COMPOUND4res{Status: resource}, "" // the end of the room may cut a result
 	}
 	r, err := wire.DecodeReply(nfs.NFS4_CALLBACK, 1, nfs.CB_COMPOUND, answer)
 	if err != nil {
-		return "reply: malformed: " + err.Error()
+		return nil, "reply: malformed: " + err.Error()
 	}
 	res, ok := r.Results.(*wire.CB_COMPOUND4res)
 	switch {
 	case r.Xid != xid || !ok:
-		return "reply: not to this call, or no success"
+		return nil, "reply: not to this call, or no success"
 	case string(res.Tag) != string(tag):
-		return "reply: another tag"
+		return nil, "reply: another tag"
 	case minor > 2 && (res.Status != wire.NFS4ERR_MINOR_VERS_MISMATCH || len(res.Resarray) != 0):
-		return "reply: a minor version that does not exist"
+		return nil, "reply: a minor version that does not exist"
 	}
-	return ""
+	return res, ""
 }
 
 // cbResults is what a client that knows no server answers to a compound from the accept status on. nil: in minor

@@ -58,7 +58,7 @@ var nlmFailover = &Scenario{
 		}
 		w.Arrive(cur)
 		if release == 5 {
-			h.lockers[1].told.Wait(cur) // what it answers is on its way
+			h.lockers[1].told.WaitTimeout(cur, kernel.HZ) // what it answers is on its way; a step may have failed
 		}
 		w.Lockd.NlmsvcUnlockAllBySb(cur, w.Lockd.Fs)
 		h.join(cur)
