@@ -231,6 +231,10 @@ func exhaustFor(limit *budget) time.Duration {
 	return 30 * time.Second
 }
 
+// shrinkFor is how long check works on one finding: with store buffers and the race detector a run takes ten times as long
+// as without.
+const shrinkFor = 20 * time.Second
+
 // failingSteps are the steps that check makes fail, one after the other. There are fewer in every start; one that there
 // is not changes nothing.
 const failingSteps = 60
@@ -238,7 +242,7 @@ const failingSteps = 60
 // searches are the jobs that check runs for a scenario, and the steps to make fail in each.
 func searches(s *scenario.Scenario, seed uint64, limit *budget) (jobs []job.Job, steps []int) {
 	j := job.Job{
-		Scenario: s.Name, Backend: "sim", Seed: seed, Shrink: shrinkRuns, Trace: true, HTML: true,
+		Scenario: s.Name, Backend: "sim", Seed: seed, Shrink: shrinkRuns, ShrinkFor: shrinkFor, Trace: true, HTML: true,
 		Plans: []job.Plan{
 			{Chooser: "bounded:n=1", Schedules: exhaustive * limit.schedules, For: exhaustFor(limit)},
 			{Chooser: "pct", Schedules: limit.schedules, For: limit.period},

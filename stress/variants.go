@@ -59,7 +59,7 @@ func variants(s *scenario.Scenario, seed uint64) (list []job.Job) {
 func share(list []job.Job, seed uint64, limit *budget) {
 	for i := range list {
 		j := &list[i]
-		j.Seed, j.Shrink, j.Trace, j.HTML = seed+uint64(i), shrinkRuns, true, true
+		j.Seed, j.Shrink, j.ShrinkFor, j.Trace, j.HTML = seed+uint64(i), shrinkRuns, shrinkFor, true, true
 		j.Explore.For = limit.period / time.Duration(len(list))
 		if limit.schedules > 0 {
 			j.Explore.Schedules = max(limit.schedules/len(list), 1)

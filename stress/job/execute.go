@@ -93,7 +93,7 @@ func (r *Result) sim(ctx context.Context, t *Target, progress func(Progress)) er
 			r.Schedules += out.Schedules
 			r.Steps += out.Steps
 			r.found(out.Finding)
-			r.explain(m, t.work(m), out, opt, nil)
+			r.explain(m, t.work(m), out, opt, r.Job.Over(ctx))
 			if r.Job.Points {
 				if err := r.interrupted(plain, opt); err != nil {
 					return err
@@ -111,6 +111,13 @@ func (r *Result) sim(ctx context.Context, t *Target, progress func(Progress)) er
 		r.found(other)
 	}
 	return r.sighted()
+}
+
+// Over tells from now on whether to leave off making a finding small: at the end of ctx, or when the job's time for it has
+// passed.
+func (j *Job) Over(ctx context.Context) func() bool {
+	end, limit := time.Now().Add(j.ShrinkFor), j.ShrinkFor
+	return func() bool { return ctx.Err() != nil || limit > 0 && time.Now().After(end) }
 }
 
 // Options are those that a job's runs have in common.

@@ -35,6 +35,8 @@ type Job struct {
 	Points bool `json:"points,omitempty"`
 	// Shrink bounds the runs that make a failing schedule small; 0 leaves it as it was found.
 	Shrink int `json:"shrink,omitempty"`
+	// ShrinkFor bounds the time for that; 0: no limit, and the result is the same every time.
+	ShrinkFor time.Duration `json:"shrink_for,omitempty"`
 	// Trace asks for the readable interleaving and the dump of the touched structures.
 	Trace bool `json:"trace,omitempty"`
 	// HTML asks for the interleaving as a page as well; with Trace.

@@ -394,11 +394,14 @@ func (x *explorer) explain(ctx context.Context) []*job.Result {
 	out := make([]*job.Result, len(all))
 	end := x.start.Add(x.job.Explore.For + Grace(x.job.Explore.For))
 	over := func(i int) func() bool {
+		if x.job.Explore.For == 0 {
+			return x.job.Over(ctx)
+		}
 		share := end
 		if rounds := (len(all) - i + len(x.workers) - 1) / len(x.workers); rounds > 1 {
 			share = time.Now().Add(time.Until(end) / time.Duration(rounds))
 		}
-		return func() bool { return ctx.Err() != nil || x.job.Explore.For > 0 && time.Now().After(share) }
+		return func() bool { return ctx.Err() != nil || time.Now().After(share) }
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
