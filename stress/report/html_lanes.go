@@ -4,6 +4,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seed17199236/svcfuzz/target/kernel"
@@ -66,58 +67,56 @@ func (l *line) endWithin(s stretch, last string) {
 	}
 }
 
-// addLocks draws the locks that tasks hold, from the line that takes one to the line that gives it back.
+// addLocks draws the locks that tasks hold, from the line that takes one to the line that gives it back. That one may be
+// of another lane: a store buffer gives back what its task has taken.
 func (b *pageBuilder) addLocks() {
-	type key struct {
-		lane int
-		place
-	}
-	type hold struct{ from, slot int }
-	held := map[key]hold{}
-	used := map[int]int{} // by lane: slots that are taken, a bit each
+	type hold struct{ lane, from, slot int }
+	held := map[place]hold{}
+	used := map[int][]bool{} // by lane: slots that are taken
 	colour := map[string]int{}
-	end := func(k key, h hold, to int) {
-		used[k.lane] &^= 1 << h.slot
+	end := func(k place, to int) {
+		h, ok := held[k]
+		if !ok {
+			return
+		}
+		delete(held, k)
+		used[h.lane][h.slot] = false
 		title := k.cell
 		if k.obj != "" && k.obj != "machine" {
 			title += " of " + k.obj
 		}
 		b.pass(stretch{
-			h.from, to, k.lane, fmt.Sprintf("bar c%d s%d", colour[k.cell]%maxColours, min(h.slot, maxSlots-1)),
-			b.Lanes[k.lane].Name + " holds " + title,
+			h.from, to, h.lane, fmt.Sprintf("bar c%d s%d", colour[k.cell]%maxColours, min(h.slot, maxSlots-1)),
+			b.Lanes[h.lane].Name + " holds " + title,
 		}, " from", " to")
 	}
-	var order []key // who still holds what, in the order of taking
+	var order []place // what may still be held, in the order of taking
 	for _, l := range b.Rows {
 		if l.event == nil || l.Lane < 0 {
 			continue
 		}
-		k := key{l.Lane, placeOf(l.event)}
+		k := placeOf(l.event)
 		switch {
 		case takes(l.event):
-			slot := 0
-			for used[l.Lane]>>slot&1 != 0 {
-				slot++
+			end(k, l.ID)
+			slot := slices.Index(used[l.Lane], false)
+			if slot < 0 {
+				slot = len(used[l.Lane])
+				used[l.Lane] = append(used[l.Lane], false)
 			}
-			used[l.Lane] |= 1 << slot
+			used[l.Lane][slot] = true
 			if _, ok := colour[k.cell]; !ok {
 				colour[k.cell] = len(b.Locks)
 				b.Locks = append(b.Locks, lock{k.cell, len(b.Locks) % maxColours})
 			}
-			held[k] = hold{l.ID, slot}
+			held[k] = hold{l.Lane, l.ID, slot}
 			order = append(order, k)
 		case l.event.Op == kernel.OpUnlock || l.event.Op == kernel.OpMutexUnlock:
-			if h, ok := held[k]; ok {
-				end(k, h, l.ID)
-				delete(held, k)
-			}
+			end(k, l.ID)
 		}
 	}
 	for _, k := range order {
-		if h, ok := held[k]; ok {
-			end(k, h, len(b.Rows))
-			delete(held, k)
-		}
+		end(k, len(b.Rows))
 	}
 }
 

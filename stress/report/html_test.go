@@ -132,6 +132,33 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// A lock that its task's store buffer gives back is no longer held from there on, however many there have been.
+func TestPageOfStoreBuffers(t *testing.T) {
+	var list []ev
+	for i := range 200 {
+		lock := fmt.Sprintf("lock%d", i%100)
+		list = append(list, ev{"mount", kernel.OpLock, "svc_pool", lock, "spin_lock " + lock},
+			ev{"mount/store buffer", kernel.OpUnlock, "svc_pool", lock, "spin_unlock " + lock})
+	}
+	list = append(list, ev{"mount", kernel.OpOops, "", "", "wake_up_process(NULL)"})
+	f := &kernel.Finding{Oracle: "oops", Title: "NULL pointer dereference", Task: "mount", Text: "wake_up_process(NULL)", Fatal: true}
+	p := newPage(&Failure{Scenario: "x", Backend: "sim", Memory: "tso", Finding: f, Events: events(list...), Steps: len(list)})
+	bars := 0
+	for _, l := range p.Rows {
+		for _, s := range l.Segments {
+			if strings.HasPrefix(s.Classes, "bar ") && strings.Contains(s.Classes, " from") {
+				bars++
+			}
+			if strings.HasPrefix(s.Classes, "bar ") && !strings.Contains(s.Classes, " s0 ") {
+				t.Fatalf("line %d: %s, and one lock is held at a time", l.ID, s.Classes)
+			}
+		}
+	}
+	if bars != 200 {
+		t.Errorf("%d locks are drawn, want 200", bars)
+	}
+}
+
 // The state of a structure is compared with that after the operation on it before.
 func TestStates(t *testing.T) {
 	p := newPage(race())
