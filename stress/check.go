@@ -228,7 +228,7 @@ func exhaustFor(limit *budget) time.Duration {
 	if limit.period > 0 {
 		return limit.period
 	}
-	return 30 * time.Second
+	return 10 * time.Second
 }
 
 // shrinkFor is how long check works on one finding: with store buffers and the race detector a run takes ten times as long
