@@ -59,6 +59,8 @@ type NsmClient struct {
 
 // nsmCreate makes a client of the status monitor. May sleep.
 //
+// Differs: can be told a port; where nobody listens there, rpcbind is asked. 3.19 asks it always, once for each client.
+//
 // C: nsm_create, fs/lockd/mon.c
 func (c *NsmClient) nsmCreate(cur *kernel.Task, net *sock.Net) (*sunrpc.RpcClnt, int) {
 	args := &sunrpc.RpcCreateArgs{
@@ -70,6 +72,7 @@ func (c *NsmClient) nsmCreate(cur *kernel.Task, net *sock.Net) (*sunrpc.RpcClnt,
 		Program:    nsmProgram,
 		Version:    NSM_VERSION,
 		Authflavor: sunrpc.RPC_AUTH_NULL,
+		Flags:      sunrpc.RPC_CLNT_CREATE_AUTOBIND,
 	}
 	if args.Protocol == 0 {
 		args.Protocol = sunrpc.IPPROTO_TCP
@@ -80,8 +83,7 @@ func (c *NsmClient) nsmCreate(cur *kernel.Task, net *sock.Net) (*sunrpc.RpcClnt,
 	return sunrpc.RpcCreate(cur, args)
 }
 
-// Call makes a call with a client of its own, once more if nobody listens; the port is not asked for again, since the
-// client is not one of RPC_CLNT_CREATE_AUTOBIND.
+// Call makes a call with a client of its own, once more if nobody listens.
 //
 // Differs: 3.19 keeps one client for a namespace while it has anything monitored there (0d0f4aab4e4d).
 //
