@@ -325,8 +325,8 @@ func judgeCompound(xid uint32, args, answer []byte) (*wire.CB_COMPOUND4res, stri
 		}
 		return nil, ""
 	}
-	const resource = 10018
-	if len(answer) > 28 && binary.BigEndian.Uint32(answer[24:]) == resource && len(answer) > sunrpc.PAGE_SIZE-64 {
+	const resource = wire.NFS4ERR_RESOURCE
+	if len(answer) > 28 && binary.BigEndian.Uint32(answer[24:]) == uint32(resource) && len(answer) > sunrpc.PAGE_SIZE-64 {
 		return &wire.CB_COMPOUND4res{Status: resource}, "" // the end of the room may cut a result
 	}
 	r, err := wire.DecodeReply(nfs.NFS4_CALLBACK, 1, nfs.CB_COMPOUND, answer)

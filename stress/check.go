@@ -208,6 +208,7 @@ func (l *legend) tell(w io.Writer) {
 
 // tellRest says of a clean patch what was not looked at, and the commands that do.
 func tellRest(w io.Writer, patch, era, name string, race bool) {
+	patch = job.ShellWord(patch)
 	flags := ""
 	if era != mutant.TreeEra {
 		flags = " --era " + era
